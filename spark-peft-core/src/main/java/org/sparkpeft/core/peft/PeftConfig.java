@@ -1,0 +1,21 @@
+package org.sparkpeft.core.peft;
+
+import java.io.Serializable;
+import java.util.List;
+
+/**
+ * The settings of one parameter-efficient method, under the names that Hugging Face PEFT's {@code
+ * adapter_config.json} uses. Methods from outside this package enter through {@link
+ * CustomPeftConfig}.
+ */
+public sealed interface PeftConfig extends Serializable permits LoraConfig, CustomPeftConfig {
+
+  /** Hugging Face's name of the method, for example {@code LORA}. */
+  String peftType();
+
+  /**
+   * Modules, by name or dotted suffix, that are trained and saved in full beside the adapter;
+   * usually the task head.
+   */
+  List<String> modulesToSave();
+}

@@ -1,0 +1,49 @@
+package org.sparkpeft.merge.compress;
+
+import java.io.Serializable;
+import java.util.List;
+import org.sparkpeft.core.error.Problems;
+
+/**
+ * How one direction of traffic is compressed.
+ *
+ * @param codec {@code compeft} (top-k, ternary, entropy-coded), {@code topk} (top-k with fp16
+ *     values), {@code int8} (block-scaled), {@code fp16}, or {@code none} (fp32)
+ * @param density fraction of entries kept by {@code compeft} and {@code topk}, in (0, 1]
+ * @param selection {@code global}: the largest entries of the whole vector; {@code tensor}: of each
+ *     tensor
+ * @param scale magnitude of a ternary value: {@code mean} (mean magnitude of the kept entries of
+ *     the tensor, the least-squares optimum) or {@code sigma} (alpha times the standard deviation
+ *     of the whole vector, as published)
+ * @param alpha factor on the scale; published values are 0.5..10
+ * @param errorFeedback keep what compression lost and add it before the next encoding
+ */
+public record CodecConfig(
+    String codec,
+    double density,
+    String selection,
+    String scale,
+    double alpha,
+    boolean errorFeedback)
+    implements Serializable {
+  public static final List<String> CODECS = List.of("compeft", "topk", "int8", "fp16", "none");
+
+  public CodecConfig {
+    new Problems()
+        .require(
+            CODECS.contains(codec), "codec", codec, "must be one of " + String.join(", ", CODECS))
+        .require(density > 0 && density <= 1, "density", density, "must be in (0, 1]; try 0.1")
+        .require(
+            List.of("global", "tensor").contains(selection),
+            "selection",
+            selection,
+            "must be global or tensor")
+        .require(List.of("mean", "sigma").contains(scale), "scale", scale, "must be mean or sigma")
+        .require(alpha > 0 && alpha <= 100, "alpha", alpha, "must be above 0 and at most 100")
+        .throwIfAny();
+  }
+
+  public static CodecConfig defaults() {
+    return new CodecConfig("compeft", 0.1, "global", "mean", 1, true);
+  }
+}

@@ -1,0 +1,51 @@
+package org.sparkpeft.federated.config;
+
+import java.io.Serializable;
+import java.util.List;
+import org.sparkpeft.core.error.Problems;
+
+/**
+ * The frozen base model and the task it is tuned for.
+ *
+ * @param path a Hugging Face model directory, or {@code bundled:all-MiniLM-L6-v2}
+ * @param task one of {@link #TASKS}
+ * @param maxLength tokens kept of a text, special tokens included
+ * @param pooling how token vectors become one: {@code auto} (what the model was trained with),
+ *     {@code cls} or {@code mean}
+ * @param fuse also write {@code merged/}, the base model with the final adapter folded in
+ */
+public record ModelConfig(String path, String task, int maxLength, String pooling, boolean fuse)
+    implements Serializable {
+  public static final List<String> TASKS =
+      List.of(
+          "text-classification",
+          "multi-label-classification",
+          "regression",
+          "token-classification",
+          "sentence-embedding");
+
+  public ModelConfig {
+    new Problems()
+        .require(!path.isBlank(), "path", "\"" + path + "\"", "must name a model directory")
+        .require(TASKS.contains(task), "task", task, "must be one of " + String.join(", ", TASKS))
+        .require(
+            maxLength >= 2 && maxLength <= 1_000_000,
+            "max_length",
+            maxLength,
+            "must be 2..1000000 tokens; try 64 or 128")
+        .require(
+            List.of("auto", "cls", "mean").contains(pooling),
+            "pooling",
+            pooling,
+            "must be auto, cls or mean")
+        .throwIfAny();
+  }
+
+  public static ModelConfig defaults() {
+    return new ModelConfig("bundled:all-MiniLM-L6-v2", "text-classification", 64, "auto", false);
+  }
+
+  public ModelConfig withPath(String newPath) {
+    return new ModelConfig(newPath, task, maxLength, pooling, fuse);
+  }
+}

@@ -1,0 +1,111 @@
+package org.sparkpeft.federated.config;
+
+import java.io.Serializable;
+import java.util.Set;
+import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.peft.LoraConfig;
+import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.train.TrainConfig;
+import org.sparkpeft.federated.aggregate.AggregateConfig;
+import org.sparkpeft.federated.server.ServerConfig;
+
+/**
+ * One federated fine-tuning run, complete: what {@link RecipeReader} makes of a YAML file and what
+ * {@link RecipeWriter} writes back. Each section checks its own values; this record checks what
+ * spans sections, in messages that name every key they looked at.
+ */
+public record Recipe(
+    RunConfig run,
+    ModelConfig model,
+    DataConfig data,
+    ClientsConfig clients,
+    PeftConfig peft,
+    TrainConfig train,
+    RoundsConfig rounds,
+    CompressConfig compress,
+    AggregateConfig aggregate,
+    ServerConfig server,
+    EvaluateConfig evaluate,
+    SparkConfig spark)
+    implements Serializable {
+  /** Partitions that need exactly one label for each example. */
+  private static final Set<String> BY_LABEL = Set.of("dirichlet", "shard");
+
+  public Recipe {
+    Problems problems = new Problems();
+    if (clients.countIsKnown()) {
+      checkCohort(problems, clients, rounds);
+    }
+    problems
+        .require(
+            !BY_LABEL.contains(clients.partition()) || model.task().equals("text-classification"),
+            "clients.partition",
+            clients.partition(),
+            "needs one label for each example, which model.task "
+                + model.task()
+                + " has not; use column, iid or quantity")
+        .require(
+            !data.label().isBlank() || model.task().equals("sentence-embedding"),
+            "data.label",
+            "\"\"",
+            "model.task " + model.task() + " needs the column of the label")
+        .require(
+            !clients.partition().equals("shard")
+                || data.labels().isEmpty()
+                || clients.labelsPerClient() <= data.labels().size(),
+            "clients.labels_per_client",
+            clients.labelsPerClient(),
+            "data.labels has only " + data.labels().size() + " names")
+        .require(
+            !data.test().isBlank() || evaluate.references().isEmpty(),
+            "evaluate.references",
+            evaluate.references(),
+            "needs data.test to compare on")
+        .require(
+            spark.localThreads() == 0 || spark.taskCpus() <= spark.localThreads(),
+            "spark.task_cpus",
+            spark.taskCpus(),
+            "spark.master " + spark.master() + " has fewer cores, so no task would ever start")
+        .throwIfAny();
+  }
+
+  private static void checkCohort(Problems problems, ClientsConfig clients, RoundsConfig rounds) {
+    problems
+        .require(
+            rounds.clientsPerRound() <= clients.count(),
+            "rounds.clients_per_round",
+            rounds.clientsPerRound(),
+            "must be at most clients.count, which is " + clients.count())
+        .require(
+            rounds.minClients() <= rounds.cohortSize(clients.count()),
+            "rounds.min_clients",
+            rounds.minClients(),
+            "must be at most the cohort that rounds.clients_per_round, rounds.participation and"
+                + " clients.count give, which is "
+                + rounds.cohortSize(clients.count()));
+  }
+
+  /** Every default of a recipe; a recipe on file must at least name its data. */
+  public static Recipe defaults() {
+    return new Recipe(
+        RunConfig.defaults(),
+        ModelConfig.defaults(),
+        DataConfig.defaults(),
+        ClientsConfig.defaults(),
+        LoraConfig.defaults(),
+        TrainConfig.defaults(),
+        RoundsConfig.defaults(),
+        CompressConfig.defaults(),
+        AggregateConfig.defaults(),
+        ServerConfig.defaults(),
+        EvaluateConfig.defaults(),
+        SparkConfig.defaults());
+  }
+
+  /** The same run with its files elsewhere. */
+  public Recipe withPlaces(RunConfig newRun, ModelConfig newModel, DataConfig newData) {
+    return new Recipe(
+        newRun, newModel, newData, clients, peft, train, rounds, compress, aggregate, server,
+        evaluate, spark);
+  }
+}

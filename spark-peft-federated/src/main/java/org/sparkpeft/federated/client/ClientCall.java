@@ -105,7 +105,7 @@ final class ClientCall {
   }
 
   /** Residuals are kept exactly. */
-  private static final Codec DENSE = Codec.of(new CodecConfig("none", 1, "global", "mean", 1, false));
+  private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
 
   private static ClientResult without(ClientShard shard, String status, long began, Place place, String error, String frame) {
     return new ClientResult(

@@ -26,7 +26,7 @@ import org.sparkpeft.merge.compress.PayloadHeader;
 
 /** Evaluates parameters on shards, where the shards are. Counts are exact, so the result does not depend on how Spark ran it. */
 public final class EvaluationJob {
-  private static final Codec DENSE = Codec.of(new CodecConfig("none", 1, "global", "mean", 1, false));
+  private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
 
   private EvaluationJob() {}
 

@@ -19,7 +19,7 @@ import org.sparkpeft.merge.compress.PayloadHeader;
 
 /** Trains on all clients' examples in one place: what the federation is compared with. One Spark task. */
 public final class PooledTraining {
-  private static final Codec DENSE = Codec.of(new CodecConfig("none", 1, "global", "mean", 1, false));
+  private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
 
   private PooledTraining() {}
 

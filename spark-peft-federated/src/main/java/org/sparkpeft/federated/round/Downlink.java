@@ -17,7 +17,7 @@ import org.sparkpeft.merge.compress.PayloadHeader;
  * that difference and goes out later; without it the server takes over what the clients know, and the loss is final.
  */
 final class Downlink {
-  private static final Codec DENSE = Codec.of(new CodecConfig("none", 1, "global", "mean", 1, false));
+  private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
 
   private final CodecConfig config;
   private final Codec codec;

@@ -61,6 +61,11 @@ public record CodecConfig(
     this(codec, density, selection, scale, alpha, errorFeedback, "nearest");
   }
 
+  /** Plain fp32, for vectors that must arrive as they are. */
+  public static CodecConfig uncompressed() {
+    return new CodecConfig("none", 1, "global", "mean", 1, false);
+  }
+
   public static CodecConfig defaults() {
     return new CodecConfig("compeft", 0.1, "global", "mean", 1, true);
   }

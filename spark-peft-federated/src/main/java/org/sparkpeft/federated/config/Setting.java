@@ -24,4 +24,9 @@ public record Setting(String key, String value, String origin) {
     String key = keyValue.substring(0, equals).strip();
     return new Setting(key, keyValue.substring(equals + 1), "--set " + key);
   }
+
+  /** A setting whose value is taken as it is, whatever YAML would make of it. */
+  public static Setting text(String key, String value, String origin) {
+    return new Setting(key, "'" + value.replace("'", "''") + "'", origin);
+  }
 }

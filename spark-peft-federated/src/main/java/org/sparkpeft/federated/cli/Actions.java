@@ -1,0 +1,114 @@
+package org.sparkpeft.federated.cli;
+
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import org.sparkpeft.federated.config.ModelConfig;
+import org.sparkpeft.federated.config.Recipe;
+import org.sparkpeft.federated.config.SparkConfig;
+import org.sparkpeft.federated.round.RunListener;
+
+/**
+ * The work behind the commands. Requests are complete and checked; relative paths are resolved.
+ * Failures are thrown and become exit codes.
+ */
+public interface Actions {
+
+  /** Trains as the recipe says; with {@code dryRun} checks everything up to the first round. */
+  Outcome train(Recipe recipe, TrainOptions options, RunListener listener);
+
+  /** Trains the bundled example and shows what came of it. */
+  Outcome quickstart(Recipe recipe, TrainOptions options, RunListener listener);
+
+  /** Metrics of an adapter on test data. */
+  Outcome evaluate(EvaluateRequest request);
+
+  /** Labels and scores for texts. */
+  Outcome predict(PredictRequest request);
+
+  /**
+   * How to train.
+   *
+   * @param resume go on from the last complete round in {@code run.dir}; without it a folder that
+   *     holds a run is refused
+   * @param dryRun check and describe, train nothing, write nothing
+   */
+  record TrainOptions(boolean resume, boolean dryRun) {}
+
+  /** Where an adapter and all that is needed to run it come from. */
+  sealed interface AdapterSource {
+    /**
+     * A finished or interrupted run.
+     *
+     * @param recipe the run's {@code config.yaml}, its {@code run.dir} being where it was found
+     */
+    record FromRun(Recipe recipe) implements AdapterSource {}
+
+    /**
+     * An adapter on its own.
+     *
+     * @param adapter Hugging Face PEFT directory
+     * @param model base model and task
+     * @param labels class names in index order; empty when the adapter directory knows them
+     */
+    record FromDirectory(String adapter, ModelConfig model, List<String> labels)
+        implements AdapterSource {
+      public FromDirectory {
+        labels = List.copyOf(labels);
+      }
+    }
+  }
+
+  /**
+   * Rows to read.
+   *
+   * @param path what Spark is asked to load, or a table name with format {@code table}
+   * @param format Spark data source
+   * @param options options of Spark's reader
+   * @param text column of the text
+   * @param textPair column of a second text, empty for none
+   * @param label column of the label, empty for none
+   */
+  record InputData(
+      String path,
+      String format,
+      Map<String, String> options,
+      String text,
+      String textPair,
+      String label) {
+    public InputData {
+      options = Collections.unmodifiableMap(new TreeMap<>(options));
+    }
+  }
+
+  /**
+   * What to evaluate.
+   *
+   * @param data the data; empty means the test data of the run
+   * @param batchSize examples a batch
+   */
+  record EvaluateRequest(
+      AdapterSource source, Optional<InputData> data, int batchSize, SparkConfig spark) {}
+
+  /**
+   * What to predict.
+   *
+   * @param texts texts given on the command line; empty when {@code data} is there
+   * @param data rows to predict
+   * @param out where rows with predictions are written, empty when {@code texts} are given
+   * @param batchSize examples a batch
+   */
+  record PredictRequest(
+      AdapterSource source,
+      List<String> texts,
+      Optional<InputData> data,
+      String out,
+      int batchSize,
+      SparkConfig spark) {
+    public PredictRequest {
+      texts = List.copyOf(texts);
+    }
+  }
+}

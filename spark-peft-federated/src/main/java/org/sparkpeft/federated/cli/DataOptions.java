@@ -1,0 +1,63 @@
+package org.sparkpeft.federated.cli;
+
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import org.sparkpeft.federated.cli.Actions.AdapterSource;
+import org.sparkpeft.federated.cli.Actions.InputData;
+import org.sparkpeft.federated.config.DataConfig;
+import org.sparkpeft.federated.config.Locations;
+import picocli.CommandLine.Option;
+
+/** Rows given on the command line; columns left out are those of the run. */
+final class DataOptions {
+  @Option(
+      names = "--data",
+      paramLabel = "FILE",
+      description = "Rows: what Spark reads with --format, or a table name.")
+  private String data = "";
+
+  @Option(
+      names = "--format",
+      description =
+          "json, csv, parquet, orc, text, table, ... (default: that of the run, or json).")
+  private String format = "";
+
+  @Option(
+      names = "--option",
+      paramLabel = "KEY=VALUE",
+      description = "Option of Spark's reader, for example header=true; repeatable.")
+  private Map<String, String> options = new TreeMap<>();
+
+  boolean given() {
+    return !data.isEmpty();
+  }
+
+  /**
+   * The rows, if some were given.
+   *
+   * @param text column of the text, empty for that of the run
+   * @param label column of the label, likewise
+   */
+  Optional<InputData> input(Path directory, AdapterSource source, String text, String label) {
+    if (data.isEmpty()) {
+      return Optional.empty();
+    }
+    DataConfig columns =
+        source instanceof AdapterSource.FromRun run ? run.recipe().data() : DataConfig.defaults();
+    String as = orElse(format, columns.format());
+    return Optional.of(
+        new InputData(
+            as.equals(DataConfig.TABLE) ? data : Locations.resolve(directory, data, "--data"),
+            as,
+            options.isEmpty() && as.equals(columns.format()) ? columns.options() : options,
+            orElse(text, columns.text()),
+            text.isEmpty() ? columns.textPair() : "",
+            orElse(label, columns.label())));
+  }
+
+  private static String orElse(String given, String otherwise) {
+    return given.isEmpty() ? otherwise : given;
+  }
+}

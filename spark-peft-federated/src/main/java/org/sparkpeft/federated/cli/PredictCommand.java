@@ -1,0 +1,75 @@
+package org.sparkpeft.federated.cli;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.federated.cli.Actions.AdapterSource;
+import org.sparkpeft.federated.cli.Actions.PredictRequest;
+import org.sparkpeft.federated.config.Locations;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+@picocli.CommandLine.Command(
+    name = "predict",
+    description = "Predict labels of texts.",
+    footer = {
+      "",
+      "Examples:",
+      "  spark-peft predict --run runs/quickstart --text \"my parcel never came\"",
+      "  spark-peft predict --run runs/quickstart --data new.jsonl --out predictions"
+    })
+final class PredictCommand implements Command {
+  @Mixin private AdapterOptions adapter = new AdapterOptions();
+  @Mixin private DataOptions data = new DataOptions();
+
+  @Option(names = "--text", paramLabel = "TEXT", description = "A text; repeatable.")
+  private List<String> texts = new ArrayList<>();
+
+  @Option(
+      names = "--text-column",
+      paramLabel = "COLUMN",
+      description = "Column of the text in --data (default: that of the run, or text).")
+  private String textColumn = "";
+
+  @Option(
+      names = "--out",
+      paramLabel = "FILE",
+      description = "Where the rows of --data go, predictions added.")
+  private String out = "";
+
+  @Option(
+      names = "--batch-size",
+      defaultValue = "32",
+      description = "Examples a batch (default: ${DEFAULT-VALUE}).")
+  private int batchSize;
+
+  @Override
+  public Outcome run(Context context) {
+    Path directory = context.shell().directory();
+    new Problems()
+        .require(
+            texts.isEmpty() == data.given(),
+            "--text, --data",
+            data.given() ? "both" : "neither",
+            "give one of the two")
+        .require(
+            data.given() != out.isEmpty(),
+            "--out",
+            out.isEmpty() ? "nothing" : out,
+            data.given() ? "--data needs a place for its predictions" : "belongs to --data")
+        .require(batchSize >= 1, "--batch-size", batchSize, "must be 1 or above")
+        .throwIfAny();
+    AdapterSource source = adapter.source(directory);
+    return context
+        .actions()
+        .predict(
+            new PredictRequest(
+                source,
+                texts,
+                data.input(directory, source, textColumn, ""),
+                Locations.resolve(directory, out, "--out"),
+                batchSize,
+                adapter.spark(source)));
+  }
+}

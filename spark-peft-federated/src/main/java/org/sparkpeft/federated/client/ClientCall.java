@@ -1,9 +1,9 @@
 package org.sparkpeft.federated.client;
 
 import java.util.Optional;
+import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 import org.sparkpeft.core.data.Examples;
-import org.sparkpeft.core.train.CancelledException;
 import org.sparkpeft.core.train.LocalPlan;
 import org.sparkpeft.core.train.LocalResult;
 import org.sparkpeft.core.train.LocalTrainer;
@@ -80,7 +80,7 @@ final class ClientCall {
           "",
           "",
           Bytes.wrap(payload));
-    } catch (CancelledException e) {
+    } catch (CancellationException e) {
       String reason = "took longer than rounds.client_seconds: " + order.clientSeconds();
       return without(shard, ClientResult.LATE, began, place, reason, "");
     } catch (NonFiniteException | NonFiniteUpdateException e) {

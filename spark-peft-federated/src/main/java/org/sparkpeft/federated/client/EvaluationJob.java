@@ -34,13 +34,13 @@ public final class EvaluationJob {
    * @return the evaluation of each shard by name
    */
   public static SortedMap<String, Evaluation> run(
-      JavaSparkContext spark, ExampleShards shards, RuntimeSpec runtime, ParameterVector parameters, TrainConfig config) {
+      JavaSparkContext spark, ExampleShards shards, RuntimeSpec runtime, ParameterVector parameters) {
     PayloadHeader header = new PayloadHeader(0, "server", parameters.layout().fingerprint());
     Broadcast<byte[]> dense =
         spark.broadcast(DENSE.encode(parameters.minus(ParameterVector.zeros(parameters.layout())), header));
     try {
       SortedMap<String, Evaluation> evaluations = new TreeMap<>();
-      for (byte[] bytes : shards.all().mapPartitions(part -> evaluate(part, runtime, dense, config)).collect()) {
+      for (byte[] bytes : shards.all().mapPartitions(part -> evaluate(part, runtime, dense)).collect()) {
         try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
           evaluations.put(in.readUTF(), Evaluation.fromBytes(in.readAllBytes()));
         } catch (IOException e) {
@@ -53,10 +53,10 @@ public final class EvaluationJob {
     }
   }
 
-  private static Iterator<byte[]> evaluate(Iterator<byte[]> shards, RuntimeSpec runtime, Broadcast<byte[]> dense, TrainConfig config) {
+  private static Iterator<byte[]> evaluate(Iterator<byte[]> shards, RuntimeSpec runtime, Broadcast<byte[]> dense) {
     TunableModel model = ExecutorRuntime.of(runtime).model();
     ParameterVector parameters = ParameterVector.wrap(model.layout(), Payload.decode(dense.value(), model.layout()).vector().toArray());
-    LocalTrainer trainer = new LocalTrainer(model, config);
+    LocalTrainer trainer = new LocalTrainer(model, TrainConfig.defaults());
     List<byte[]> results = new ArrayList<>();
     shards.forEachRemaining(
         bytes -> {

@@ -41,8 +41,9 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
     boolean hasLabel = !task.equals("sentence-embedding");
     boolean hasClasses = hasLabel && !task.equals("regression");
     boolean labelIsArray = task.equals("multi-label-classification") || task.equals("token-classification");
-    check(train, data, hasLabel, "data.train");
-    test.ifPresent(rows -> check(rows, data, hasLabel, "data.test"));
+    String label = hasLabel ? data.label() : "";
+    check(train, data.text(), data.textPair(), label, "data.train");
+    test.ifPresent(rows -> check(rows, data.text(), data.textPair(), label, "data.test"));
 
     Map<String, Long> found = hasClasses ? Labels.count(train, data.label(), labelIsArray) : Map.of();
     List<String> labels = hasClasses ? labels(found, data) : List.of();
@@ -85,6 +86,18 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
     return new FederatedData(runtime, clientShards, testShards, testHasClients);
   }
 
+  /** Labelled rows to evaluate an existing adapter on, in blocks. */
+  public static ExampleShards testShards(Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
+    String task = runtime.task().task();
+    boolean hasLabel = !task.equals("sentence-embedding");
+    check(rows, text, pair, hasLabel ? label : "", "--data");
+    if (!runtime.task().labels().isEmpty()) {
+      boolean labelIsArray = task.equals("multi-label-classification") || task.equals("token-classification");
+      requireKnown(Labels.count(rows, label, labelIsArray), runtime.task().labels());
+    }
+    return blocks(rows, new DataColumns(text, pair, hasLabel ? label : "", ""), new RowReader(task, runtime.task().labels()), runtime);
+  }
+
   /** Rows without clients, in blocks of equal size; which row is in which block depends on the rows' content only. */
   static ExampleShards blocks(Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime) {
     long count = rows.count();
@@ -117,22 +130,22 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
     };
   }
 
-  private static void check(Dataset<Row> rows, DataConfig data, boolean hasLabel, String setting) {
-    ColumnNames.require(rows, "data.text", data.text());
-    if (!data.textPair().isEmpty()) {
-      ColumnNames.require(rows, "data.text_pair", data.textPair());
+  private static void check(Dataset<Row> rows, String text, String pair, String label, String setting) {
+    ColumnNames.require(rows, "data.text", text);
+    if (!pair.isEmpty()) {
+      ColumnNames.require(rows, "data.text_pair", pair);
     }
-    if (hasLabel) {
-      ColumnNames.require(rows, "data.label", data.label());
+    if (!label.isEmpty()) {
+      ColumnNames.require(rows, "data.label", label);
     }
     long count = rows.count();
     if (count == 0) {
       throw new DataException(setting + ": there are no rows");
     }
-    long nulls = rows.filter(rows.col(ColumnNames.quote(data.text())).isNull()).count();
+    long nulls = rows.filter(rows.col(ColumnNames.quote(text)).isNull()).count();
     if (nulls > 0) {
       throw new DataException(
-          setting + ": column \"" + data.text() + "\" is null in " + nulls + " of " + count + " rows; fill or remove those rows");
+          setting + ": column \"" + text + "\" is null in " + nulls + " of " + count + " rows; fill or remove those rows");
     }
   }
 

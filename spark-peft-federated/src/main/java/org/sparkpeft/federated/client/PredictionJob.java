@@ -41,6 +41,13 @@ public final class PredictionJob {
     return rows.mapPartitions(predict, Encoders.row(schema));
   }
 
+  /** The logits of a few texts, in this process. */
+  public static float[][] logits(List<String> texts, RuntimeSpec spec, ParameterVector parameters) {
+    ExecutorRuntime runtime = ExecutorRuntime.of(spec);
+    List<RawExample> examples = texts.stream().map(text -> new RawExample(text, "", new RawExample.Targets())).toList();
+    return new LocalTrainer(runtime.model(), TrainConfig.defaults()).logits(parameters, runtime.encoder().unlabelled(examples));
+  }
+
   private static final class Batches implements Iterator<Row> {
     private final Iterator<Row> rows;
     private final int text;

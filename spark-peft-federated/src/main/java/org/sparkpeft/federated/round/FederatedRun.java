@@ -4,7 +4,6 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -25,6 +24,8 @@ import org.sparkpeft.federated.client.EvaluationJob;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.ExecutorRuntime;
 import org.sparkpeft.federated.client.FederatedData;
+import org.sparkpeft.federated.client.RuntimeSpec;
+import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeWriter;
 import org.sparkpeft.federated.server.Checkpoint;
@@ -53,11 +54,11 @@ public final class FederatedRun {
    * What a run leaves.
    *
    * @param folder where
+   * @param runtime base model, task and method
    * @param parameters final global parameters
    * @param adapterSha256 SHA-256 of {@code adapter/adapter_model.safetensors}
-   * @param labels class names in index order
    */
-  public record Result(RunFolder folder, ParameterVector parameters, String adapterSha256, List<String> labels) {}
+  public record Result(RunFolder folder, RuntimeSpec runtime, ParameterVector parameters, String adapterSha256) {}
 
   /** What a run would do; made without training. */
   public record Plan(
@@ -135,7 +136,7 @@ public final class FederatedRun {
         evaluateClients(data, parameters);
       }
       new References(spark, recipe, data, folder, events).run(initial);
-      return export(folder, model, parameters, data.runtime().task().labels());
+      return export(folder, data.runtime(), parameters);
     }
   }
 
@@ -179,42 +180,42 @@ public final class FederatedRun {
 
   private void evaluate(FederatedData data, String what, int round, ParameterVector parameters) {
     if (data.test().isPresent()) {
-      events.on(evaluation(spark, recipe, data.test().get(), data.runtime(), what, round, parameters));
+      events.on(evaluation(spark, data.test().get(), data.runtime(), what, round, parameters));
     }
   }
 
   /** Evaluates on all test shards and sums up. */
   static RunEvent.Evaluated evaluation(
       JavaSparkContext spark,
-      Recipe recipe,
       ExampleShards test,
-      org.sparkpeft.federated.client.RuntimeSpec runtime,
+      RuntimeSpec runtime,
       String what,
       int round,
       ParameterVector parameters) {
+    long began = System.nanoTime();
     spark.setJobDescription("evaluation, " + what + (round > 0 ? " " + round : ""));
     Evaluation sum =
-        EvaluationJob.run(spark, test, runtime, parameters, recipe.train()).values().stream().reduce(Evaluation::merge).orElseThrow();
-    return new RunEvent.Evaluated(what, round, sum.examples(), new TreeMap<>(sum.metrics()));
+        EvaluationJob.run(spark, test, runtime, parameters).values().stream().reduce(Evaluation::merge).orElseThrow();
+    return new RunEvent.Evaluated(what, round, sum.items(), sum.metrics(), (System.nanoTime() - began) * 1e-9);
   }
 
   private void evaluateClients(FederatedData data, ParameterVector parameters) {
     boolean onTest = data.testHasClients();
     ExampleShards shards = onTest ? data.test().orElseThrow() : data.clients();
-    SortedMap<String, Evaluation> evaluations = EvaluationJob.run(spark, shards, data.runtime(), parameters, recipe.train());
+    SortedMap<String, Evaluation> evaluations = EvaluationJob.run(spark, shards, data.runtime(), parameters);
     evaluations.forEach(
         (client, evaluation) -> {
           Map<String, Double> metrics = evaluation.metrics();
           if (metrics.containsKey("accuracy")) {
-            events.on(new RunEvent.ClientEvaluated(client, onTest ? "test" : "train", evaluation.examples(), metrics.get("accuracy")));
+            events.on(new RunEvent.ClientEvaluated(client, onTest ? "test" : "train", evaluation.items(), metrics.get("accuracy")));
           }
         });
   }
 
-  private Result export(RunFolder folder, TunableModel model, ParameterVector parameters, List<String> labels) {
-    model.exportAdapter(parameters, folder.adapter());
+  private Result export(RunFolder folder, RuntimeSpec runtime, ParameterVector parameters) {
+    TunedAdapter.write(folder.adapter(), runtime, parameters);
     if (recipe.model().fuse()) {
-      model.fuse(parameters, folder.merged());
+      ExecutorRuntime.of(runtime).model().exportFused(parameters, folder.merged());
     }
     Path tensors = folder.adapter().resolve("adapter_model.safetensors");
     try {
@@ -222,7 +223,7 @@ public final class FederatedRun {
       SortedMap<String, Object> summary = new TreeMap<>();
       summary.put("adapter_sha256", sha256);
       events.on(new RunEvent.RunFinished(summary));
-      return new Result(folder, parameters, sha256, new ArrayList<>(labels));
+      return new Result(folder, runtime, parameters, sha256);
     } catch (IOException e) {
       throw new UncheckedIOException("reading " + tensors, e);
     }

@@ -57,7 +57,7 @@ final class References {
         running.add(pool.submit(() -> publish("central", data.runtime(), central(initial))));
       }
       if (wanted.contains("head_only")) {
-        RuntimeSpec runtime = data.runtime().withPeft(HeadOnlyConfig.of(recipe.peft().modulesToSave()));
+        RuntimeSpec runtime = data.runtime().withPeft(new HeadOnlyConfig(recipe.peft().modulesToSave()));
         running.add(pool.submit(() -> publish("head_only", runtime, headOnly(runtime))));
       }
       for (Future<?> reference : running) {
@@ -103,7 +103,7 @@ final class References {
 
   private void publish(String what, RuntimeSpec runtime, ParameterVector parameters) {
     ExampleShards test = data.test().orElseThrow();
-    RunEvent.Evaluated evaluated = FederatedRun.evaluation(spark, recipe, test, runtime, what, 0, parameters);
+    RunEvent.Evaluated evaluated = FederatedRun.evaluation(spark, test, runtime, what, 0, parameters);
     synchronized (events) {
       events.on(evaluated);
     }

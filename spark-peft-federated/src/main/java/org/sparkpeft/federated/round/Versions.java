@@ -7,7 +7,6 @@ import java.util.Optional;
 import java.util.Properties;
 import java.util.SortedMap;
 import java.util.TreeMap;
-import org.sparkpeft.core.engine.TorchEngine;
 
 /**
  * What this program was compiled for.
@@ -64,13 +63,29 @@ public record Versions(String project, String spark, String scala, int java) {
   }
 
   /** Everything that runs, for run records. */
-  static SortedMap<String, String> running() {
+  public static SortedMap<String, String> running() {
     SortedMap<String, String> versions = new TreeMap<>();
     versions.put("spark-peft", compiledFor().project());
     versions.put("spark", runningSpark());
     versions.put("scala", runningScala());
     versions.put("java", Runtime.version().toString());
-    versions.put("engine", TorchEngine.version());
+    versions.put("djl", resource("ai/djl/engine/api.properties", "djl_version"));
+    versions.put("pytorch", resource("native/lib/pytorch.properties", "version"));
+    versions.put("os", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
     return versions;
+  }
+
+  /** A property that a library's jar says of itself. */
+  private static String resource(String path, String key) {
+    try (InputStream in = Versions.class.getClassLoader().getResourceAsStream(path)) {
+      if (in == null) {
+        return "unknown";
+      }
+      Properties properties = new Properties();
+      properties.load(in);
+      return properties.getProperty(key, "unknown");
+    } catch (IOException e) {
+      throw new UncheckedIOException(path, e);
+    }
   }
 }

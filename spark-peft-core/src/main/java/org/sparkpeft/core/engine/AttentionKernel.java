@@ -41,8 +41,8 @@ public final class AttentionKernel implements AutoCloseable {
   }
 
   /**
-   * As {@link #apply(NDArray, NDArray, NDArray)}, with {@code mask}, broadcastable to {@code [batch,
-   * heads, seq, keys]}, added to the scores: 0 to attend, a large negative number not to.
+   * As {@link #apply(NDArray, NDArray, NDArray)}, with {@code mask}, broadcastable to {@code
+   * [batch, heads, seq, keys]}, added to the scores: 0 to attend, a large negative number not to.
    */
   public NDArray apply(NDArray q, NDArray k, NDArray v, NDArray mask) {
     return run(masked, new NDList(q, k, v, mask));

@@ -43,7 +43,8 @@ public final class FlatParameters {
    * @param trainable whether operations on it are recorded inside a {@link GradientScope}
    */
   public NDArray leaf(NDManager step, boolean trainable) {
-    NDArray leaf = step.create(bytes.duplicate().order(ByteOrder.nativeOrder()), shape(), DataType.FLOAT32);
+    NDArray leaf =
+        step.create(bytes.duplicate().order(ByteOrder.nativeOrder()), shape(), DataType.FLOAT32);
     if (trainable) {
       leaf.setRequiresGradient(true);
     }
@@ -72,7 +73,8 @@ public final class FlatParameters {
   /** Adds {@code factor} times the gradient of {@code leaf} to {@code sum}. */
   public void addGradient(NDArray leaf, float factor, float[] sum) {
     try (NDArray gradient = leaf.getGradient()) {
-      FloatBuffer values = gradient.toByteBuffer(true).order(ByteOrder.nativeOrder()).asFloatBuffer();
+      FloatBuffer values =
+          gradient.toByteBuffer(true).order(ByteOrder.nativeOrder()).asFloatBuffer();
       for (int i = 0; i < sum.length; i++) {
         sum[i] += factor * values.get(i);
       }

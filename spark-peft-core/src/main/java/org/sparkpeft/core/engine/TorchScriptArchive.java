@@ -32,7 +32,10 @@ final class TorchScriptArchive {
     ByteArrayOutputStream bytes = new ByteArrayOutputStream();
     try (ZipOutputStream zip = new ZipOutputStream(bytes)) {
       // Protocol 2; an instance of __torch__.Kernel whose state is {"training": False}.
-      store(zip, "kernel/data.pkl", "\u0080\u0002c__torch__\nKernel\n)\u0081}(X\b\0\0\0training\u0089ub.");
+      store(
+          zip,
+          "kernel/data.pkl",
+          "\u0080\u0002c__torch__\nKernel\n)\u0081}(X\b\0\0\0training\u0089ub.");
       store(zip, "kernel/code/__torch__.py", code);
       store(zip, "kernel/constants.pkl", "\u0080\u0002).");
       store(zip, "kernel/version", "3\n");

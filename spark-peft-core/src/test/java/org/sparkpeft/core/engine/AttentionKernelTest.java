@@ -67,7 +67,8 @@ class AttentionKernelTest {
         double slope =
             (dot(attention(up, k, v, mask), weights) - dot(attention(down, k, v, mask), weights))
                 / (2 * epsilon);
-        assertThat((double) gradient[i]).isCloseTo(slope, org.assertj.core.data.Offset.offset(2e-3));
+        assertThat((double) gradient[i])
+            .isCloseTo(slope, org.assertj.core.data.Offset.offset(2e-3));
       }
     }
   }

@@ -1,0 +1,225 @@
+package org.sparkpeft.core.io;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.nio.ByteBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Locale;
+import java.util.Optional;
+import java.util.Set;
+import java.util.SortedMap;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
+import org.sparkpeft.core.error.DataException;
+
+/**
+ * A base model in the Hugging Face layout: {@code config.json}; {@code model.safetensors}, or
+ * {@code model.safetensors.index.json} with the shards it lists; and usually {@code
+ * tokenizer.json}.
+ */
+public final class ModelDirectory {
+  private static final String CONFIG = "config.json";
+  private static final String WEIGHTS = "model.safetensors";
+  private static final String INDEX = "model.safetensors.index.json";
+  private static final String TOKENIZER = "tokenizer.json";
+
+  /** Files beside the weights that belong to a model and travel with a copy of it. */
+  private static final List<String> COMPANIONS =
+      List.of(
+          TOKENIZER,
+          "tokenizer_config.json",
+          "special_tokens_map.json",
+          "added_tokens.json",
+          "vocab.txt",
+          "vocab.json",
+          "merges.txt",
+          "tokenizer.model",
+          "spiece.model",
+          "sentencepiece.bpe.model",
+          "chat_template.jinja",
+          "generation_config.json",
+          "preprocessor_config.json");
+
+  /** Bytes at each end of a tensor that count for the fingerprint. */
+  private static final int SAMPLE_BYTES = 64;
+
+  private final Path path;
+  private final ObjectNode config;
+
+  private ModelDirectory(Path path, ObjectNode config) {
+    this.path = path;
+    this.config = config;
+  }
+
+  /**
+   * Opens a directory; weights are read only when asked for.
+   *
+   * @throws DataException if config.json or the weights are missing
+   * @throws org.sparkpeft.core.error.FormatException if config.json is malformed
+   */
+  public static ModelDirectory open(Path dir) {
+    if (!Files.isDirectory(dir)) {
+      throw new DataException(
+          "there is no model directory " + dir + "; give the folder of a Hugging Face model");
+    }
+    if (!Files.isRegularFile(dir.resolve(CONFIG))) {
+      throw incomplete(
+          dir,
+          Files.exists(dir.resolve(AdapterDirectory.CONFIG))
+              ? "it is an adapter; give the model it was trained on"
+              : CONFIG + " is missing");
+    }
+    if (!Files.isRegularFile(dir.resolve(WEIGHTS)) && !Files.isRegularFile(dir.resolve(INDEX))) {
+      throw incomplete(
+          dir,
+          Files.exists(dir.resolve("pytorch_model.bin"))
+              ? "its weights are pickled (pytorch_model.bin), which is not safe to read; convert"
+                  + " them to safetensors"
+              : WEIGHTS + " and " + INDEX + " are both missing");
+    }
+    return new ModelDirectory(dir, Json.readObject(dir.resolve(CONFIG), Json.MAX_CONFIG_BYTES));
+  }
+
+  /**
+   * Opens what a user names: {@code bundled:NAME}, a model that comes with the program, or the path
+   * of a directory.
+   *
+   * @throws DataException if there is no such model
+   */
+  public static ModelDirectory resolve(String reference) {
+    return open(
+        BundledModel.isBundled(reference) ? BundledModel.resolve(reference) : Path.of(reference));
+  }
+
+  public Path path() {
+    return path;
+  }
+
+  /** A copy of {@code config.json}, an object. */
+  public JsonNode config() {
+    return config.deepCopy();
+  }
+
+  /** {@code tokenizer.json}, if the directory has one. */
+  public Optional<Path> tokenizer() {
+    return Optional.of(path.resolve(TOKENIZER)).filter(Files::isRegularFile);
+  }
+
+  /** Tokenizer, generation and preprocessing files that this directory has. */
+  public List<Path> companionFiles() {
+    return COMPANIONS.stream().map(path::resolve).filter(Files::isRegularFile).toList();
+  }
+
+  /**
+   * Opens the weights; the caller closes them. A single file is preferred to an index, as Hugging
+   * Face does.
+   *
+   * @throws DataException if a shard, or a tensor of the index, is missing
+   * @throws org.sparkpeft.core.error.FormatException if a file is malformed
+   */
+  public WeightSource weights() {
+    return openWeights();
+  }
+
+  private ShardedWeights openWeights() {
+    Path single = path.resolve(WEIGHTS);
+    return Files.isRegularFile(single)
+        ? ShardedWeights.ofFile(single)
+        : ShardedWeights.ofIndex(path.resolve(INDEX));
+  }
+
+  /**
+   * Identity of the model: SHA-256 over {@code config.json} with sorted keys and, for each tensor,
+   * name, type, shape and the first and last 64 bytes. Cheap, because only a few pages of the
+   * weights are read; independent of formatting and of how the weights are cut into shards. It
+   * tells different models and differently trained copies apart, but is no proof against someone
+   * who alters single weights on purpose.
+   */
+  public String fingerprint() {
+    Sha256 sha = new Sha256();
+    sha.update(Json.sortedAndIndented(config));
+    try (ShardedWeights weights = openWeights()) {
+      for (String name : weights.names()) {
+        TensorInfo info = weights.info(name);
+        sha.update(name).update(info.dtype().name()).update(info.shape().toString());
+        List<ByteBuffer> views = weights.views(name);
+        if (!views.isEmpty()) {
+          ByteBuffer first = views.get(0);
+          ByteBuffer last = views.get(views.size() - 1);
+          sha.update(first.slice(0, Math.min(SAMPLE_BYTES, first.limit())));
+          int tail = Math.min(SAMPLE_BYTES, last.limit());
+          sha.update(last.slice(last.limit() - tail, tail));
+        }
+      }
+    }
+    return sha.hex();
+  }
+
+  /**
+   * Writes a model directory atomically, for example an adapter fused into its base. An earlier
+   * model directory of that name is replaced.
+   *
+   * @param target the new directory
+   * @param config {@code config.json}; its {@code torch_dtype} is set to the type of the weights if
+   *     they have one in common
+   * @param weights all tensors by name
+   * @param companions files copied as they are, for example {@link #companionFiles()} of the base
+   * @throws DataException if {@code target} holds anything but a model directory's files
+   * @throws java.io.UncheckedIOException if it cannot be written; an earlier directory is then
+   *     unchanged
+   */
+  public static ModelDirectory save(
+      Path target, JsonNode config, SortedMap<String, TensorData> weights, List<Path> companions) {
+    OutputFolders.requireReplaceable(target, CONFIG);
+    byte[] json = Json.sortedAndIndented(withDtype(config, weights));
+    AtomicFiles.replaceDirectory(
+        target,
+        dir -> {
+          Files.write(dir.resolve(CONFIG), json);
+          SafetensorsWriter.write(dir.resolve(WEIGHTS), weights);
+          for (Path companion : companions) {
+            Files.copy(companion, dir.resolve(companion.getFileName()));
+          }
+        });
+    return open(target);
+  }
+
+  /** Loaders that follow the config would otherwise round float32 weights to the old type. */
+  private static JsonNode withDtype(JsonNode config, SortedMap<String, TensorData> weights) {
+    Set<DType> types =
+        weights.values().stream()
+            .map(TensorData::dtype)
+            .filter(DType::isFloating)
+            .collect(Collectors.toSet());
+    if (types.size() != 1 || !(config.deepCopy() instanceof ObjectNode copy)) {
+      return config;
+    }
+    String name = torchName(types.iterator().next());
+    List<String> keys = Stream.of("torch_dtype", "dtype").filter(copy::has).toList();
+    (keys.isEmpty() ? List.of("torch_dtype") : keys).forEach(key -> copy.put(key, name));
+    return copy;
+  }
+
+  private static String torchName(DType type) {
+    return type == DType.BF16
+        ? "bfloat16"
+        : "float" + type.name().substring(1).toLowerCase(Locale.ROOT);
+  }
+
+  private static DataException incomplete(Path dir, String what) {
+    return new DataException(
+        dir
+            + " is not a complete model directory: "
+            + what
+            + ". The Hugging Face layout needs "
+            + CONFIG
+            + ", "
+            + WEIGHTS
+            + " (or "
+            + INDEX
+            + " with its shards) and, for text, "
+            + TOKENIZER);
+  }
+}

@@ -30,8 +30,7 @@ public final class Evaluation implements Serializable {
   private final long[][] counts;
   private final BigDecimal[] moments;
 
-  private Evaluation(
-      Kind kind, long items, long lossUnits, long[][] counts, BigDecimal[] moments) {
+  private Evaluation(Kind kind, long items, long lossUnits, long[][] counts, BigDecimal[] moments) {
     this.kind = kind;
     this.items = items;
     this.lossUnits = lossUnits;
@@ -91,8 +90,8 @@ public final class Evaluation implements Serializable {
   }
 
   /**
-   * Fraction of items predicted right; for several labels, of examples with every label right. 0 for
-   * values.
+   * Fraction of items predicted right; for several labels, of examples with every label right. 0
+   * for values.
    */
   public double accuracy() {
     long right = 0;

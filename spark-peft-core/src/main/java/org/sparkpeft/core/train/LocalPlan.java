@@ -12,8 +12,8 @@ import org.sparkpeft.core.error.Problems;
  * @param clientId the client
  * @param progressStart progress of the federation, in [0, 1], at the client's first update
  * @param progressEnd progress after its last update
- * @param proximalMu strength of FedProx's pull towards the starting parameters (Li et al. 2018, arXiv
- *     1812.06127); 0 switches it off
+ * @param proximalMu strength of FedProx's pull towards the starting parameters (Li et al. 2018,
+ *     arXiv 1812.06127); 0 switches it off
  * @param cancelled asked before every update; true stops the training
  */
 public record LocalPlan(

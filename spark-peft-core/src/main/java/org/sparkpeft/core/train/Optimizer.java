@@ -1,9 +1,9 @@
 package org.sparkpeft.core.train;
 
 /**
- * Turns a gradient into an update of the flat parameters. Holds the moments of one client's training
- * in one round. Plain float loops: a pass over the flat array costs less than one call into the
- * engine for small adapters, and gives the same bits everywhere.
+ * Turns a gradient into an update of the flat parameters. Holds the moments of one client's
+ * training in one round. Plain float loops: a pass over the flat array costs less than one call
+ * into the engine for small adapters, and gives the same bits everywhere.
  */
 interface Optimizer {
 

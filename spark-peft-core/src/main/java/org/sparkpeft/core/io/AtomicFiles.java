@@ -10,6 +10,7 @@ import java.nio.file.LinkOption;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
+import java.util.Objects;
 import java.util.UUID;
 
 /**
@@ -91,6 +92,9 @@ public final class AtomicFiles {
       }
     } catch (IOException e) {
       throw failed(target, e);
+    } catch (UncheckedIOException e) {
+      // From a write inside: name the folder the user knows, not the hidden one.
+      throw failed(target, Objects.requireNonNull(e.getCause()));
     }
   }
 

@@ -1,5 +1,7 @@
 package org.sparkpeft.core.peft;
 
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.sparkpeft.core.error.Problems;
@@ -40,8 +42,9 @@ public record LoraConfig(
 
   public LoraConfig {
     excludeModules = List.copyOf(excludeModules);
-    rankPattern = Map.copyOf(rankPattern);
-    alphaPattern = Map.copyOf(alphaPattern);
+    // The first key that matches decides, so the order must be kept; Map.copyOf does not.
+    rankPattern = Collections.unmodifiableMap(new LinkedHashMap<>(rankPattern));
+    alphaPattern = Collections.unmodifiableMap(new LinkedHashMap<>(alphaPattern));
     layersToTransform = List.copyOf(layersToTransform);
     modulesToSave = List.copyOf(modulesToSave);
     Problems problems = new Problems();

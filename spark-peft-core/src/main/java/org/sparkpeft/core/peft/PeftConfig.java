@@ -8,7 +8,8 @@ import java.util.List;
  * adapter_config.json} uses. Methods from outside this package enter through {@link
  * CustomPeftConfig}.
  */
-public sealed interface PeftConfig extends Serializable permits LoraConfig, CustomPeftConfig {
+public sealed interface PeftConfig extends Serializable
+    permits LoraConfig, HeadOnlyConfig, CustomPeftConfig {
 
   /** Hugging Face's name of the method, for example {@code LORA}. */
   String peftType();

@@ -91,9 +91,15 @@ class AtomicFilesTest {
                     target,
                     d -> {
                       Files.writeString(d.resolve("half"), "2");
-                      throw diskFull();
+                      AtomicFiles.write(
+                          d.resolve("inner"),
+                          channel -> {
+                            throw diskFull();
+                          });
                     }))
-        .isInstanceOf(UncheckedIOException.class);
+        .isInstanceOf(UncheckedIOException.class)
+        .hasMessageStartingWith("cannot write " + target + " (")
+        .hasMessageContaining("No space left on device");
     assertThatThrownBy(
             () ->
                 AtomicFiles.replaceDirectory(

@@ -1,27 +1,210 @@
 package org.sparkpeft.federated.cli;
 
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Clock;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import org.apache.spark.api.java.JavaSparkContext;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Row;
+import org.apache.spark.sql.SparkSession;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.train.Evaluation;
+import org.sparkpeft.core.train.TaskConfig;
+import org.sparkpeft.federated.client.EvaluationJob;
+import org.sparkpeft.federated.client.ExampleShards;
+import org.sparkpeft.federated.client.FederatedData;
+import org.sparkpeft.federated.client.DataReader;
+import org.sparkpeft.federated.client.PredictionJob;
+import org.sparkpeft.federated.client.TunedAdapter;
+import org.sparkpeft.federated.config.ModelConfig;
 import org.sparkpeft.federated.config.Recipe;
+import org.sparkpeft.federated.config.RecipeReader;
+import org.sparkpeft.federated.config.RecipeWriter;
+import org.sparkpeft.federated.round.FederatedRun;
 import org.sparkpeft.federated.round.RunListener;
+import org.sparkpeft.federated.server.RunFolder;
+import org.sparkpeft.federated.track.EventLog;
+import org.sparkpeft.federated.track.Report;
+import org.sparkpeft.federated.track.Summary;
+import org.sparkpeft.federated.track.SummaryTable;
 
-/** Placeholder until training is joined in; every action refuses. */
+/** The commands' work: opens Spark, runs, and writes summary and report. */
 final class FederatedActions implements Actions {
-  @Override
-  public Outcome train(Recipe recipe, TrainOptions options, RunListener listener) {
-    throw new UnsupportedOperationException("training is not part of this build");
-  }
+  /** Sections and keys that may differ when a run is resumed: they do not touch what was trained so far. */
+  private static final List<String> MAY_DIFFER = List.of("spark", "evaluate", "rounds.count", "rounds.stall_seconds", "rounds.concurrency", "model.fuse");
 
   @Override
   public Outcome quickstart(Recipe recipe, TrainOptions options, RunListener listener) {
-    throw new UnsupportedOperationException("training is not part of this build");
+    return train(recipe, options, listener);
+  }
+
+  @Override
+  public Outcome train(Recipe recipe, TrainOptions options, RunListener listener) {
+    Path directory = localDirectory(recipe);
+    if (options.dryRun()) {
+      return plan(recipe);
+    }
+    RunFolder folder = options.resume() ? resumable(directory, recipe) : RunFolder.create(directory);
+    try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
+      FederatedRun.Result result;
+      try (EventLog log = EventLog.open(directory, Clock.systemUTC())) {
+        RunListener both =
+            event -> {
+              log.on(event);
+              listener.on(event);
+            };
+        result = new FederatedRun(spark.session(), recipe, both).run(folder, options.resume());
+      }
+      SortedMap<String, Object> summary = Summary.of(EventLog.read(folder.events()).events(), result.adapterSha256());
+      Summary.write(folder.summary(), summary);
+      Path report = Report.write(directory);
+      SortedMap<String, Object> data = new TreeMap<>(summary);
+      data.put("run.dir", directory.toString());
+      data.put("report", report.toString());
+      return new Outcome(SummaryTable.of(summary) + "\nadapter  " + folder.adapter() + "\nreport   " + report, data);
+    }
+  }
+
+  private static Path localDirectory(Recipe recipe) {
+    String dir = recipe.run().dir();
+    String path = dir.startsWith("file:") ? dir.replaceFirst("^file:/*", "/") : dir;
+    if (path.matches("[a-z][a-z0-9+.-]*:.*")) {
+      throw new ConfigException(
+          "run.dir", "must be a path the driver can write, such as a mounted /dbfs or /Volumes folder; got " + dir);
+    }
+    return Path.of(path).toAbsolutePath();
+  }
+
+  private static RunFolder resumable(Path directory, Recipe recipe) {
+    RunFolder folder = RunFolder.existing(directory);
+    Map<String, Object> before = flatten(RecipeReader.read(folder.config()));
+    Map<String, Object> now = flatten(recipe);
+    List<String> different = new ArrayList<>();
+    now.forEach(
+        (key, value) -> {
+          boolean free = MAY_DIFFER.stream().anyMatch(open -> key.equals(open) || key.startsWith(open + "."));
+          if (!free && !value.equals(before.get(key))) {
+            different.add(key + " was " + before.get(key) + " and is now " + value);
+          }
+        });
+    if (!different.isEmpty()) {
+      throw new ConfigException("--resume", "the recipe differs from the run's own: " + String.join("; ", different));
+    }
+    return folder;
+  }
+
+  private static Map<String, Object> flatten(Recipe recipe) {
+    Map<String, Object> flat = new LinkedHashMap<>();
+    flatten("", RecipeWriter.toMap(recipe), flat);
+    return flat;
+  }
+
+  private static void flatten(String prefix, Map<?, ?> map, Map<String, Object> flat) {
+    map.forEach(
+        (key, value) -> {
+          if (value instanceof Map<?, ?> inner) {
+            flatten(prefix + key + ".", inner, flat);
+          } else {
+            flat.put(prefix + key, value);
+          }
+        });
+  }
+
+  private static Outcome plan(Recipe recipe) {
+    try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
+      Path scratch = Files.createTempDirectory("spark-peft-plan");
+      try {
+        FederatedRun.Plan plan = new FederatedRun(spark.session(), recipe, event -> {}).plan(new RunFolder(scratch));
+        SortedMap<String, Object> data = new TreeMap<>();
+        data.put("clients", plan.clients());
+        data.put("clients_per_round", plan.cohort());
+        data.put("rounds", plan.rounds());
+        data.put("train_examples", plan.trainExamples());
+        data.put("test_examples", plan.testExamples());
+        data.put("labels", plan.labels());
+        data.put("trainable_parameters", plan.trainableParameters());
+        return new Outcome(
+            "%,d rounds of %,d out of %,d clients; %,d training and %,d test examples, %d classes; %,d trainable parameters. Nothing was trained."
+                .formatted(
+                    plan.rounds(),
+                    plan.cohort(),
+                    plan.clients(),
+                    plan.trainExamples(),
+                    plan.testExamples(),
+                    plan.labels().size(),
+                    plan.trainableParameters()),
+            data);
+      } finally {
+        org.apache.commons.io.FileUtils.deleteDirectory(scratch.toFile());
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 
   @Override
   public Outcome evaluate(EvaluateRequest request) {
-    throw new UnsupportedOperationException("evaluation is not part of this build");
+    try (EmbeddedSpark spark = EmbeddedSpark.open(request.spark(), "evaluate")) {
+      TunedAdapter adapter = adapter(request.source());
+      InputData input = request.data().orElseGet(() -> testData(request.source()));
+      Dataset<Row> rows = new DataReader(spark.session()).read(input.path(), input.format(), input.options());
+      try (ExampleShards shards = FederatedData.testShards(rows, input.text(), input.textPair(), input.label(), adapter.runtime())) {
+        Evaluation evaluation =
+            EvaluationJob.run(context(spark.session()), shards, adapter.runtime(), adapter.parameters()).values().stream()
+                .reduce(Evaluation::merge)
+                .orElseThrow();
+        SortedMap<String, Object> data = new TreeMap<>(evaluation.metrics());
+        data.put("examples", evaluation.items());
+        StringBuilder lines = new StringBuilder("%-12s %,d".formatted("examples", evaluation.items()));
+        evaluation.metrics().forEach((name, value) -> lines.append(String.format(java.util.Locale.ROOT, "%n%-12s %.4f", name, value)));
+        return new Outcome(lines.toString(), data);
+      }
+    }
+  }
+
+  private static InputData testData(AdapterSource source) {
+    if (source instanceof AdapterSource.FromRun run && !run.recipe().data().test().isEmpty()) {
+      var data = run.recipe().data();
+      return new InputData(data.test(), data.format(), data.options(), data.text(), data.textPair(), data.label());
+    }
+    throw new ConfigException("--data", "name the data to evaluate on");
+  }
+
+  private static TunedAdapter adapter(AdapterSource source) {
+    if (source instanceof AdapterSource.FromRun run) {
+      return TunedAdapter.read(new RunFolder(localDirectory(run.recipe())).adapter());
+    }
+    AdapterSource.FromDirectory from = (AdapterSource.FromDirectory) source;
+    ModelConfig model = from.model();
+    Optional<TaskConfig> task =
+        from.labels().isEmpty() ? Optional.empty() : Optional.of(new TaskConfig(model.task(), from.labels(), model.pooling(), model.maxLength()));
+    return TunedAdapter.read(Path.of(from.adapter()), Optional.of(model.path()), task);
   }
 
   @Override
   public Outcome predict(PredictRequest request) {
-    throw new UnsupportedOperationException("prediction is not part of this build");
+    try (EmbeddedSpark spark = EmbeddedSpark.open(request.spark(), "predict")) {
+      TunedAdapter adapter = adapter(request.source());
+      Predictions predictions = new Predictions(adapter);
+      if (request.data().isEmpty()) {
+        return predictions.ofTexts(request.texts());
+      }
+      InputData input = request.data().get();
+      Dataset<Row> rows = new DataReader(spark.session()).read(input.path(), input.format(), input.options());
+      return predictions.ofRows(PredictionJob.withLogits(rows, input.text(), input.textPair(), adapter.runtime(), adapter.parameters(), Predictions.LOGITS), request.out());
+    }
+  }
+
+  private static JavaSparkContext context(SparkSession session) {
+    return JavaSparkContext.fromSparkContext(session.sparkContext());
   }
 }

@@ -1,6 +1,7 @@
 package org.sparkpeft.federated.cli;
 
 import java.util.Map;
+import org.sparkpeft.federated.round.Versions;
 import java.util.stream.Collectors;
 
 @picocli.CommandLine.Command(
@@ -9,7 +10,7 @@ import java.util.stream.Collectors;
 final class VersionCommand implements Command {
   @Override
   public Outcome run(Context context) {
-    Map<String, String> versions = Versions.all();
+    Map<String, String> versions = Versions.running();
     String lines =
         versions.entrySet().stream()
             .map(entry -> "%-11s %s".formatted(entry.getKey(), entry.getValue()))

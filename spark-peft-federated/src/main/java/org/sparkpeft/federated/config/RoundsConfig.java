@@ -11,15 +11,18 @@ import org.sparkpeft.core.error.Problems;
  * @param participation the same as a fraction of all clients, in (0, 1]; 0 means that {@code
  *     clientsPerRound} decides
  * @param minClients a round with fewer good updates fails
- * @param stallSeconds a round in which no client finishes for so long goes on without the rest
- * @param clientSeconds a client stops training after so long and sends what it has; 0 means no
- *     limit
+ * @param concurrency clients that must be able to train at the same time; 0 means whatever the
+ *     cluster can
+ * @param stallSeconds a round in which nothing moves for so long, not one training step, goes on
+ *     without the clients that have not finished
+ * @param clientSeconds a client that trains longer is left out of the round; 0 means no limit
  */
 public record RoundsConfig(
     int count,
     int clientsPerRound,
     double participation,
     int minClients,
+    int concurrency,
     int stallSeconds,
     int clientSeconds)
     implements Serializable {
@@ -41,6 +44,8 @@ public record RoundsConfig(
             "clients_per_round is set too; keep one of the two")
         .require(minClients >= 1, "min_clients", minClients, "must be 1 or above")
         .require(
+            concurrency >= 0, "concurrency", concurrency, "must be 0 (whatever there is) or above")
+        .require(
             stallSeconds >= 1 && stallSeconds <= 10_000_000,
             "stall_seconds",
             stallSeconds,
@@ -54,7 +59,7 @@ public record RoundsConfig(
   }
 
   public static RoundsConfig defaults() {
-    return new RoundsConfig(20, 0, 0, 1, 600, 0);
+    return new RoundsConfig(20, 0, 0, 1, 0, 600, 0);
   }
 
   /** Clients in a cohort when there are {@code clients}: at least one, at most all. */

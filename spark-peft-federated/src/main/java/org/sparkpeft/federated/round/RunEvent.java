@@ -129,8 +129,10 @@ public sealed interface RunEvent {
    * @param round round number; 0 where it does not apply
    * @param examples test examples
    * @param metrics metric name to value, for example accuracy, macro_f1, mcc, loss
+   * @param seconds wall time of the evaluation
    */
-  record Evaluated(String what, int round, long examples, SortedMap<String, Double> metrics)
+  record Evaluated(
+      String what, int round, long examples, SortedMap<String, Double> metrics, double seconds)
       implements RunEvent {
     public Evaluated {
       metrics = new TreeMap<>(metrics);

@@ -40,7 +40,7 @@ class RecipeTest {
         optimizer: sgd, learning_rate: 1, weight_decay: 0, adam_beta1: 0.8, adam_beta2: 0.98,
         adam_epsilon: 1e-7, max_grad_norm: 0, schedule: cosine, schedule_scope: round,
         warmup_ratio: 0.1, length_buckets: false}
-      rounds: {count: 21, clients_per_round: 11, min_clients: 2, stall_seconds: 601,
+      rounds: {count: 21, clients_per_round: 11, min_clients: 2, concurrency: 2, stall_seconds: 601,
         client_seconds: 1}
       compress:
         uplink: {codec: topk, density: 0.2, selection: tensor, scale: sigma, alpha: 2,
@@ -191,7 +191,7 @@ class RecipeTest {
     "0, 1, 7, 7",
   })
   void aCohortHasItsSize(int perRound, double participation, int clients, int expected) {
-    assertThat(new RoundsConfig(1, perRound, participation, 1, 600, 0).cohortSize(clients))
+    assertThat(new RoundsConfig(1, perRound, participation, 1, 0, 600, 0).cohortSize(clients))
         .isEqualTo(expected);
   }
 

@@ -17,6 +17,7 @@ import org.sparkpeft.core.error.Problems;
  *     of the whole vector, as published)
  * @param alpha factor on the scale; published values are 0.5..10
  * @param errorFeedback keep what compression lost and add it before the next encoding
+ * @param rounding of {@code int8}: {@code nearest} or {@code stochastic} (right on average)
  */
 public record CodecConfig(
     String codec,
@@ -24,7 +25,8 @@ public record CodecConfig(
     String selection,
     String scale,
     double alpha,
-    boolean errorFeedback)
+    boolean errorFeedback,
+    String rounding)
     implements Serializable {
   public static final List<String> CODECS = List.of("compeft", "topk", "int8", "fp16", "none");
 
@@ -40,7 +42,28 @@ public record CodecConfig(
             "must be global or tensor")
         .require(List.of("mean", "sigma").contains(scale), "scale", scale, "must be mean or sigma")
         .require(alpha > 0 && alpha <= 100, "alpha", alpha, "must be above 0 and at most 100")
+        .require(
+            List.of("nearest", "stochastic").contains(rounding),
+            "rounding",
+            rounding,
+            "must be nearest or stochastic")
         .throwIfAny();
+  }
+
+  /** A configuration that rounds to nearest. */
+  public CodecConfig(
+      String codec,
+      double density,
+      String selection,
+      String scale,
+      double alpha,
+      boolean errorFeedback) {
+    this(codec, density, selection, scale, alpha, errorFeedback, "nearest");
+  }
+
+  /** Plain fp32, for vectors that must arrive as they are. */
+  public static CodecConfig uncompressed() {
+    return new CodecConfig("none", 1, "global", "mean", 1, false);
   }
 
   public static CodecConfig defaults() {

@@ -1,0 +1,48 @@
+package org.sparkpeft.core.engine;
+
+import ai.djl.engine.Engine;
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.util.Collection;
+
+/** Starting the engine, and tensors whose memory the engine owns. */
+public final class TorchEngine {
+  static final String NAME = "PyTorch";
+
+  private TorchEngine() {}
+
+  /** Loads the native libraries if this has not happened yet in this JVM; then does nothing. */
+  public static void start() {
+    Engine.getEngine(NAME);
+  }
+
+  /** The engine's name and version, for run records. */
+  public static String version() {
+    return NAME + " " + Engine.getEngine(NAME).getVersion();
+  }
+
+  /**
+   * A float32 tensor whose memory is freed when {@code manager} closes. (A tensor made from a Java
+   * buffer would keep that buffer, which only the garbage collector frees.)
+   *
+   * @param shape dimensions whose product is {@code values.length}
+   */
+  public static NDArray tensor(NDManager manager, float[] values, Collection<Integer> shape) {
+    ByteBuffer buffer =
+        ByteBuffer.allocateDirect(Math.multiplyExact(values.length, 4))
+            .order(ByteOrder.nativeOrder());
+    buffer.asFloatBuffer().put(values);
+    long[] dimensions = shape.stream().mapToLong(Integer::longValue).toArray();
+    NDArray borrowed = manager.create(buffer, new Shape(dimensions), DataType.FLOAT32);
+    if (manager.getDevice().isGpu()) {
+      return borrowed; // already a copy in the GPU's memory
+    }
+    try (borrowed) {
+      return borrowed.duplicate();
+    }
+  }
+}

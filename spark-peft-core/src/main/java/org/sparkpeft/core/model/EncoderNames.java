@@ -1,0 +1,53 @@
+package org.sparkpeft.core.model;
+
+/**
+ * What a family calls the parts of a transformer layer, relative to the layer's path.
+ *
+ * @param layers path of the list of layers
+ * @param query query projection
+ * @param key key projection
+ * @param value value projection
+ * @param attentionOutput projection of the joined heads
+ * @param attentionNorm norm after attention
+ * @param intermediate first feed-forward layer
+ * @param output second feed-forward layer
+ * @param outputNorm norm after the feed-forward block
+ */
+record EncoderNames(
+    String layers,
+    String query,
+    String key,
+    String value,
+    String attentionOutput,
+    String attentionNorm,
+    String intermediate,
+    String output,
+    String outputNorm) {
+
+  /** BERT's and RoBERTa's. */
+  static EncoderNames bert() {
+    return new EncoderNames(
+        "encoder.layer",
+        "attention.self.query",
+        "attention.self.key",
+        "attention.self.value",
+        "attention.output.dense",
+        "attention.output.LayerNorm",
+        "intermediate.dense",
+        "output.dense",
+        "output.LayerNorm");
+  }
+
+  static EncoderNames distilBert() {
+    return new EncoderNames(
+        "transformer.layer",
+        "attention.q_lin",
+        "attention.k_lin",
+        "attention.v_lin",
+        "attention.out_lin",
+        "sa_layer_norm",
+        "ffn.lin1",
+        "ffn.lin2",
+        "output_layer_norm");
+  }
+}

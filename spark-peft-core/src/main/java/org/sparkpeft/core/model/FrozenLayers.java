@@ -1,0 +1,141 @@
+package org.sparkpeft.core.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.engine.TorchEngine;
+import org.sparkpeft.core.error.FormatException;
+import org.sparkpeft.core.io.WeightSource;
+
+/**
+ * The weights of a model's layers, by module path, as the checkpoint has them. Checkpoints of the
+ * bare encoder omit the family's prefix ({@code bert.}), those of a task class have it, and old
+ * ones call a norm's tensors gamma and beta; all are accepted.
+ */
+final class FrozenLayers {
+  private final Map<String, NDArray> tensors = new HashMap<>();
+  private final Set<String> missing = new TreeSet<>();
+
+  private FrozenLayers() {}
+
+  /**
+   * Reads the layers of {@code modules} into {@code manager}.
+   *
+   * @param source what the weights are, for messages
+   * @param family prefix of the family, for example {@code bert}
+   * @throws FormatException naming tensors that are missing or have another shape
+   */
+  static FrozenLayers load(
+      NDManager manager, String source, ModuleTree modules, WeightSource weights, String family) {
+    FrozenLayers layers = new FrozenLayers();
+    List<String> absent = new ArrayList<>();
+    for (ModuleSpec module : modules.all()) {
+      Map<String, String> stored = storedNames(module, weights, family);
+      if (stored.size() == module.tensors().size()) {
+        stored.forEach(
+            (name, spelling) ->
+                layers.tensors.put(
+                    name,
+                    TorchEngine.tensor(
+                        manager, weights.floats(spelling), weights.shape(spelling))));
+      } else if (module.isHead()) {
+        layers.missing.add(module.path());
+        layers.makeUp(manager, module);
+      } else {
+        module.tensors().keySet().stream()
+            .filter(name -> !stored.containsKey(name))
+            .forEach(absent::add);
+      }
+    }
+    if (!absent.isEmpty()) {
+      throw new FormatException(
+          source,
+          "the checkpoint lacks "
+              + absent.size()
+              + " tensors that its configuration asks for: "
+              + String.join(", ", absent.subList(0, Math.min(absent.size(), 8))));
+    }
+    return layers;
+  }
+
+  /** For each tensor of a module that the checkpoint holds in the right shape, its name there. */
+  private static Map<String, String> storedNames(
+      ModuleSpec module, WeightSource weights, String family) {
+    Map<String, String> stored = new HashMap<>();
+    module
+        .tensors()
+        .forEach(
+            (name, shape) -> {
+              Optional<String> found =
+                  spellings(name, family).stream().filter(weights::contains).findFirst();
+              if (found.isPresent()) {
+                List<Integer> actual = weights.shape(found.get());
+                if (actual.equals(shape)) {
+                  stored.put(name, found.get());
+                } else if (!module.isHead()) {
+                  throw new FormatException(
+                      found.get(), "has shape " + actual + "; the configuration asks for " + shape);
+                }
+              }
+            });
+    return stored;
+  }
+
+  private static List<String> spellings(String name, String family) {
+    String prefix = family + ".";
+    List<String> names = new ArrayList<>();
+    names.add(name);
+    names.add(name.startsWith(prefix) ? name.substring(prefix.length()) : prefix + name);
+    for (String modern : List.copyOf(names)) {
+      names.add(
+          modern
+              .replace("LayerNorm.weight", "LayerNorm.gamma")
+              .replace("LayerNorm.bias", "LayerNorm.beta"));
+    }
+    return names;
+  }
+
+  private void makeUp(NDManager manager, ModuleSpec module) {
+    module
+        .tensors()
+        .forEach(
+            (name, shape) -> {
+              boolean identity = module.origin() == ModuleSpec.Origin.IDENTITY && shape.size() == 2;
+              tensors.put(
+                  name,
+                  identity
+                      ? manager.eye(shape.get(0), shape.get(1), 0, DataType.FLOAT32)
+                      : manager.zeros(new Shape(shape.stream().mapToLong(d -> d).toArray())));
+            });
+  }
+
+  /** Paths of head modules that the checkpoint lacks. */
+  Set<String> missing() {
+    return missing;
+  }
+
+  NDArray weight(String path) {
+    return tensor(path + ".weight");
+  }
+
+  @Nullable NDArray bias(String path) {
+    return tensors.get(path + ".bias");
+  }
+
+  NDArray tensor(String name) {
+    NDArray tensor = tensors.get(name);
+    if (tensor == null) {
+      throw new IllegalArgumentException("no frozen tensor named " + name);
+    }
+    return tensor;
+  }
+}

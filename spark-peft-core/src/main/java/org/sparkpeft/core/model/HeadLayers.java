@@ -1,0 +1,19 @@
+package org.sparkpeft.core.model;
+
+import ai.djl.ndarray.NDArray;
+import org.sparkpeft.core.nn.Linear;
+
+/** The head's linear layers by path, each seen through the task's tuning. */
+final class HeadLayers {
+  private final FrozenLayers layers;
+  private final Tuning tuning;
+
+  HeadLayers(FrozenLayers layers, Tuning tuning) {
+    this.layers = layers;
+    this.tuning = tuning;
+  }
+
+  NDArray linear(String path, NDArray x) {
+    return tuning.linear(new Linear(path, layers.weight(path), layers.bias(path)), x);
+  }
+}

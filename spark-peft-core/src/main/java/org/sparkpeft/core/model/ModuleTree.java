@@ -1,0 +1,79 @@
+package org.sparkpeft.core.model;
+
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.stream.Collectors;
+
+/** The layers of a model in forward order, by path. Immutable; made without any weights. */
+public final class ModuleTree {
+  private final Map<String, ModuleSpec> modules;
+
+  /**
+   * @throws IllegalArgumentException if two modules have the same path
+   */
+  public ModuleTree(List<ModuleSpec> modules) {
+    this.modules = new LinkedHashMap<>();
+    for (ModuleSpec module : modules) {
+      if (this.modules.put(module.path(), module) != null) {
+        throw new IllegalArgumentException("two modules named " + module.path());
+      }
+    }
+  }
+
+  public List<ModuleSpec> all() {
+    return List.copyOf(modules.values());
+  }
+
+  public List<ModuleSpec> ofKind(ModuleSpec.Kind kind) {
+    return modules.values().stream().filter(m -> m.kind() == kind).toList();
+  }
+
+  public Optional<ModuleSpec> find(String path) {
+    return Optional.ofNullable(modules.get(path));
+  }
+
+  /**
+   * The layers that {@code name} means in Hugging Face's {@code modules_to_save}: a module, or a
+   * container of modules, whose path equals the name or ends with a dot and it. {@code pooler}
+   * means {@code bert.pooler.dense}.
+   */
+  public List<ModuleSpec> named(String name) {
+    List<ModuleSpec> found = new ArrayList<>();
+    for (ModuleSpec module : modules.values()) {
+      String path = "." + module.path() + ".";
+      if (path.contains("." + name + ".")) {
+        found.add(module);
+      }
+    }
+    return found;
+  }
+
+  /** Last parts of all paths, each once, for error messages. */
+  public List<String> lastNames() {
+    return modules.keySet().stream()
+        .map(path -> path.substring(path.lastIndexOf('.') + 1))
+        .distinct()
+        .toList();
+  }
+
+  /** Number of parameters of all modules that the given origin describes. */
+  public long parameters(ModuleSpec.Origin origin) {
+    long count = 0;
+    for (ModuleSpec module : modules.values()) {
+      if (module.origin() == origin) {
+        for (List<Integer> shape : module.tensors().values()) {
+          count += shape.stream().mapToLong(Integer::longValue).reduce(1, Math::multiplyExact);
+        }
+      }
+    }
+    return count;
+  }
+
+  @Override
+  public String toString() {
+    return modules.keySet().stream().collect(Collectors.joining(", ", "ModuleTree[", "]"));
+  }
+}

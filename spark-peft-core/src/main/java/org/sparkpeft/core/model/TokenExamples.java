@@ -1,0 +1,25 @@
+package org.sparkpeft.core.model;
+
+/**
+ * Tokenised, labelled examples of one client, in an order that does not depend on how they arrived.
+ * A task reads the label it needs; the others are empty.
+ */
+public interface TokenExamples {
+
+  /** Number of examples. */
+  int size();
+
+  /** Token ids of an example; not to be changed. */
+  int[] tokens(int index);
+
+  /** Token ids of the text that belongs to an example's text, for pair tasks; else empty. */
+  int[] pair(int index);
+
+  /**
+   * The class of an example, or one class for each token with -100 for tokens that do not count.
+   */
+  int[] classes(int index);
+
+  /** The value of an example, or one 0 or 1 for each label. */
+  float[] values(int index);
+}

@@ -1,0 +1,89 @@
+package org.sparkpeft.core.model;
+
+import ai.djl.ndarray.NDArray;
+import java.util.Optional;
+import org.sparkpeft.core.nn.Embedding;
+import org.sparkpeft.core.nn.LayerNorm;
+import org.sparkpeft.core.nn.Linear;
+
+/**
+ * A task's view of an adapter: the places in a forward pass at which a parameter-efficient method
+ * can act. The defaults leave the base as it is. An instance belongs to one step of one task; the
+ * model's weights are shared and must not be changed.
+ */
+public interface Tuning {
+  /** The untouched base. */
+  Tuning NONE = new Tuning() {};
+
+  /**
+   * A linear layer.
+   *
+   * @param layer frozen weights and path
+   * @param x input {@code [..., in]}
+   * @return output {@code [..., out]}
+   */
+  default NDArray linear(Linear layer, NDArray x) {
+    return layer.apply(x);
+  }
+
+  /**
+   * A lookup in an embedding table.
+   *
+   * @param ids integers {@code [batch, seq]}
+   * @return {@code [batch, seq, size]}
+   */
+  default NDArray embedding(Embedding layer, NDArray ids) {
+    return layer.apply(ids);
+  }
+
+  /** A layer norm; {@code x} and the result are {@code [..., size]}. */
+  default NDArray layerNorm(LayerNorm layer, NDArray x) {
+    return layer.apply(x);
+  }
+
+  /**
+   * The output of an attention or feed-forward block just before it is added to the residual
+   * stream.
+   *
+   * @param path path of the block's last linear layer
+   * @param x {@code [batch, seq, hidden]}
+   */
+  default NDArray residual(String path, NDArray x) {
+    return x;
+  }
+
+  /** Number of virtual tokens that {@link #inputEmbeddings} puts in front. */
+  default int virtualTokens() {
+    return 0;
+  }
+
+  /**
+   * The word embeddings, before positions are added.
+   *
+   * @param embedded {@code [batch, seq, size]}
+   * @return {@code [batch, virtualTokens + seq, size]}
+   */
+  default NDArray inputEmbeddings(NDArray embedded) {
+    return embedded;
+  }
+
+  /** Number of keys that {@link #prefix} puts in front in each attention; positions start there. */
+  default int prefixLength() {
+    return 0;
+  }
+
+  /**
+   * Keys and values to put in front of those of an attention block.
+   *
+   * @param path path of the block's key projection
+   */
+  default Optional<KeyValue> prefix(String path) {
+    return Optional.empty();
+  }
+
+  /**
+   * @param keys {@code [batch, prefixLength, hidden]}
+   * @param values {@code [batch, prefixLength, hidden]}
+   */
+  record KeyValue(NDArray keys, NDArray values) {}
+}

@@ -1,0 +1,50 @@
+package org.sparkpeft.core.nn;
+
+import ai.djl.ndarray.NDArray;
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.function.UnaryOperator;
+import java.util.stream.Collectors;
+
+/** Element-wise functions under the names that Hugging Face configurations use. */
+public enum Activation {
+  /** {@code x Phi(x)} with the exact normal distribution function. */
+  GELU("gelu", x -> x.getNDArrayInternal().gelu()),
+  /** GELU's tanh approximation. */
+  GELU_NEW("gelu_new", Activation::tanhGelu),
+  /** The same approximation under its other name. */
+  GELU_PYTORCH_TANH("gelu_pytorch_tanh", Activation::tanhGelu),
+  RELU("relu", x -> x.getNDArrayInternal().relu()),
+  /** {@code x sigmoid(x)}. */
+  SILU("silu", x -> x.getNDArrayInternal().sigmoid().mul(x)),
+  /** SiLU under its other name. */
+  SWISH("swish", x -> x.getNDArrayInternal().sigmoid().mul(x)),
+  TANH("tanh", NDArray::tanh);
+
+  private final String huggingFaceName;
+  private final UnaryOperator<NDArray> function;
+
+  Activation(String huggingFaceName, UnaryOperator<NDArray> function) {
+    this.huggingFaceName = huggingFaceName;
+    this.function = function;
+  }
+
+  public NDArray apply(NDArray x) {
+    return function.apply(x);
+  }
+
+  public static Optional<Activation> named(String name) {
+    return Arrays.stream(values()).filter(a -> a.huggingFaceName.equals(name)).findFirst();
+  }
+
+  /** All names, for error messages. */
+  public static String names() {
+    return Arrays.stream(values()).map(a -> a.huggingFaceName).collect(Collectors.joining(", "));
+  }
+
+  /** {@code x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))}. */
+  private static NDArray tanhGelu(NDArray x) {
+    NDArray inner = x.square().mul(0.044715f).add(1).mul(x).mul((float) Math.sqrt(2 / Math.PI));
+    return inner.tanh().add(1).mul(x).mul(0.5f);
+  }
+}

@@ -1,0 +1,96 @@
+package org.sparkpeft.core.peft;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.ServiceConfigurationError;
+import java.util.ServiceLoader;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.model.ModuleTree;
+
+/** Finds the method that belongs to a configuration. */
+public final class PeftMethods {
+  private PeftMethods() {}
+
+  /** Every method on the class path, by name. */
+  public static List<PeftMethod<?>> all() {
+    List<PeftMethod<?>> methods = new ArrayList<>();
+    try {
+      for (PeftMethod<?> method :
+          ServiceLoader.load(PeftMethod.class, PeftMethod.class.getClassLoader())) {
+        methods.add(method);
+      }
+      ClassLoader ofThread = Thread.currentThread().getContextClassLoader();
+      if (ofThread != null && ofThread != PeftMethod.class.getClassLoader()) {
+        for (PeftMethod<?> method : ServiceLoader.load(PeftMethod.class, ofThread)) {
+          if (methods.stream().noneMatch(m -> m.getClass() == method.getClass())) {
+            methods.add(method);
+          }
+        }
+      }
+    } catch (ServiceConfigurationError e) {
+      throw new ConfigException(
+          "peft_type", "a method on the class path is broken: " + e.getMessage());
+    }
+    methods.sort(Comparator.comparing(PeftMethod::peftType));
+    return methods;
+  }
+
+  /** Lays a configured method out on a model; see {@link PeftMethod#attach}. */
+  public static AttachedMethod attach(PeftConfig config, ModuleTree modules) {
+    return attach(of(config), config, modules);
+  }
+
+  /**
+   * Reads the content of {@code adapter_config.json}.
+   *
+   * @throws ConfigException if the method or a setting is not supported
+   */
+  public static PeftConfig readConfig(Map<String, Object> fields) {
+    return named(String.valueOf(fields.get("peft_type"))).readConfig(fields);
+  }
+
+  /** The fields of {@code adapter_config.json} that the configuration decides. */
+  public static SortedMap<String, Object> writeConfig(PeftConfig config) {
+    SortedMap<String, Object> fields = new TreeMap<>(write(of(config), config));
+    fields.put("peft_type", config.peftType());
+    return fields;
+  }
+
+  /**
+   * @throws ConfigException if there is none, listing those there are
+   */
+  public static PeftMethod<?> named(String peftType) {
+    List<PeftMethod<?>> methods = all();
+    return methods.stream()
+        .filter(m -> m.peftType().equals(peftType))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                new ConfigException(
+                    "peft_type",
+                    peftType
+                        + " is not supported; known are "
+                        + methods.stream().map(PeftMethod::peftType).toList()));
+  }
+
+  private static PeftMethod<?> of(PeftConfig config) {
+    return all().stream()
+        .filter(m -> m.configType().isInstance(config))
+        .findFirst()
+        .orElseGet(() -> named(config.peftType()));
+  }
+
+  private static <C extends PeftConfig> AttachedMethod attach(
+      PeftMethod<C> method, PeftConfig config, ModuleTree modules) {
+    return method.attach(method.configType().cast(config), modules);
+  }
+
+  private static <C extends PeftConfig> SortedMap<String, Object> write(
+      PeftMethod<C> method, PeftConfig config) {
+    return method.writeConfig(method.configType().cast(config));
+  }
+}

@@ -1,0 +1,70 @@
+package org.sparkpeft.core.train;
+
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.sparkpeft.core.io.AdapterDirectory;
+import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.peft.PeftMethods;
+import org.sparkpeft.core.vector.ParameterLayout;
+import org.sparkpeft.core.vector.ParameterVector;
+
+/**
+ * Writes the format of Hugging Face PEFT. Head modules that the base lacks and that were made up
+ * are written too, frozen or not, since the other side would make up something else.
+ */
+final class AdapterExport {
+  static final String PREFIX = "base_model.model.";
+
+  private AdapterExport() {}
+
+  static void write(TunableModel model, ParameterVector parameters, Path target) {
+    List<TensorData> tensors = new ArrayList<>();
+    for (ParameterLayout.Entry entry : model.layout().entries()) {
+      tensors.add(
+          TensorData.ofFloats(
+              PREFIX + entry.name(), entry.shape(), parameters.tensor(entry.name())));
+    }
+    List<String> names = new ArrayList<>(model.savedNames());
+    for (ModuleSpec module : madeUp(model)) {
+      names.add(TunableModel.headName(module));
+      module
+          .tensors()
+          .forEach(
+              (name, shape) ->
+                  tensors.add(
+                      TensorData.ofFloats(PREFIX + name, shape, model.backbone().frozen(name))));
+    }
+    AdapterDirectory.write(target, config(model, names), TensorData.byName(tensors));
+  }
+
+  /** Frozen head modules that the checkpoint lacks. */
+  static List<ModuleSpec> madeUp(TunableModel model) {
+    return model.modules().all().stream()
+        .filter(module -> model.backbone().missing().contains(module.path()))
+        .filter(module -> !model.layout().contains(module.path() + ".weight"))
+        .toList();
+  }
+
+  private static ObjectNode config(TunableModel model, List<String> modulesToSave) {
+    Map<String, Object> fields = new TreeMap<>(PeftMethods.writeConfig(model.peft()));
+    fields.put("task_type", model.task().kind().huggingFaceType());
+    fields.put(
+        "base_model_name_or_path",
+        model.directory().path().toAbsolutePath().normalize().getFileName().toString());
+    fields.put("inference_mode", true);
+    if (!modulesToSave.isEmpty()) {
+      fields.put("modules_to_save", modulesToSave.stream().distinct().toList());
+    }
+    if (model.task().pooling().equals("mean")) {
+      // Hugging Face's classes read the first token; a loader must know that this one does not.
+      fields.put("spark_peft", Map.of("pooling", "mean"));
+    }
+    return new ObjectMapper().valueToTree(fields);
+  }
+}

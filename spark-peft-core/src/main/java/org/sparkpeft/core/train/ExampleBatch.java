@@ -1,0 +1,89 @@
+package org.sparkpeft.core.train;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.model.TokenBatch;
+import org.sparkpeft.core.model.TokenExamples;
+
+/**
+ * Some examples of a client, with their tokens padded together.
+ *
+ * @param source all examples
+ * @param indices which of them are in the batch
+ * @param tokens their tokens; for pairs, first all first texts, then all second texts
+ */
+record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
+
+  static ExampleBatch of(TokenExamples source, int[] indices, boolean pairs, int padId) {
+    List<int[]> sequences = new ArrayList<>();
+    for (int index : indices) {
+      sequences.add(source.tokens(index));
+    }
+    if (pairs) {
+      for (int index : indices) {
+        if (source.pair(index).length == 0) {
+          throw new DataException("example " + index + " has no second text; the task needs pairs");
+        }
+        sequences.add(source.pair(index));
+      }
+    }
+    return new ExampleBatch(source, indices, TokenBatch.of(sequences, padId));
+  }
+
+  int size() {
+    return indices.length;
+  }
+
+  /** The one class of an example of the batch. */
+  int label(int row, int classes) {
+    int[] found = source.classes(indices[row]);
+    if (found.length != 1 || found[0] < 0 || found[0] >= classes) {
+      throw new DataException(
+          "the class of example "
+              + indices[row]
+              + " must be one number in 0.."
+              + (classes - 1)
+              + ", got "
+              + java.util.Arrays.toString(found));
+    }
+    return found[0];
+  }
+
+  /** The values of an example of the batch. */
+  float[] values(int row, int count) {
+    float[] values = source.values(indices[row]);
+    if (values.length != count) {
+      throw new DataException(
+          "example " + indices[row] + " must have " + count + " values, has " + values.length);
+    }
+    return values;
+  }
+
+  /** One class for each token of an example of the batch, -100 where it does not count. */
+  int[] tokenLabels(int row, int classes) {
+    int[] labels = source.classes(indices[row]);
+    if (labels.length != tokens.length(row)) {
+      throw new DataException(
+          "example "
+              + indices[row]
+              + " has "
+              + tokens.length(row)
+              + " tokens and "
+              + labels.length
+              + " labels");
+    }
+    for (int label : labels) {
+      if (label != TokenObjective.IGNORE && (label < 0 || label >= classes)) {
+        throw new DataException(
+            "token labels of example "
+                + indices[row]
+                + " must be -100 or 0.."
+                + (classes - 1)
+                + ", got "
+                + label);
+      }
+    }
+    return labels;
+  }
+}

@@ -1,0 +1,79 @@
+package org.sparkpeft.core.train;
+
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.vector.ParameterVector;
+
+/** Writes the base model with the adapter folded into its weights, in float32. */
+final class FusedExport {
+  private FusedExport() {}
+
+  static ModelDirectory write(TunableModel model, ParameterVector parameters, Path target) {
+    Map<String, float[]> changed = new HashMap<>(model.saved().fuse(parameters));
+    changed.putAll(model.method().fuse(parameters, model.backbone()::frozen));
+    List<TensorData> tensors = new ArrayList<>();
+    for (ModuleSpec module : model.modules().all()) {
+      module
+          .tensors()
+          .forEach(
+              (name, shape) -> {
+                float[] values = changed.get(name);
+                tensors.add(
+                    TensorData.ofFloats(
+                        name,
+                        shape,
+                        values == null ? model.backbone().frozen(name) : finite(name, values)));
+              });
+    }
+    return ModelDirectory.save(
+        target, config(model), TensorData.byName(tensors), model.directory().companionFiles());
+  }
+
+  private static float[] finite(String name, float[] values) {
+    for (float value : values) {
+      if (!Float.isFinite(value)) {
+        throw new DataException(
+            "folding the adapter into " + name + " gives " + value + "; was it trained too fast?");
+      }
+    }
+    return values;
+  }
+
+  private static ObjectNode config(TunableModel model) {
+    ObjectNode config = model.directory().config().deepCopy();
+    TaskConfig task = model.task();
+    if (task.kind() != Task.SENTENCE_EMBEDDING) {
+      String family =
+          switch (config.path("model_type").asText()) {
+            case "roberta" -> "Roberta";
+            case "xlm-roberta" -> "XLMRoberta";
+            case "distilbert" -> "DistilBert";
+            default -> "Bert";
+          };
+      String head =
+          task.kind() == Task.TOKEN_CLASSIFICATION
+              ? "ForTokenClassification"
+              : "ForSequenceClassification";
+      config.putArray("architectures").add(family + head);
+      ObjectNode names = config.putObject("id2label");
+      ObjectNode numbers = config.putObject("label2id");
+      for (int i = 0; i < task.outputs(); i++) {
+        String label = i < task.labels().size() ? task.labels().get(i) : "LABEL_" + i;
+        names.put(Integer.toString(i), label);
+        numbers.put(label, i);
+      }
+      if (task.pooling().equals("mean")) {
+        config.putObject("spark_peft").put("pooling", "mean");
+      }
+    }
+    return config;
+  }
+}

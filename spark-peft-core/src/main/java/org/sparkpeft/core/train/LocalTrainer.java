@@ -1,0 +1,265 @@
+package org.sparkpeft.core.train;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CancellationException;
+import org.sparkpeft.core.engine.ComputeDevice;
+import org.sparkpeft.core.engine.FlatParameters;
+import org.sparkpeft.core.engine.GradientScope;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.model.TokenExamples;
+import org.sparkpeft.core.peft.TuningContext;
+import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.core.vector.ParameterVector;
+
+/**
+ * Trains and evaluates on the examples of one client. Keeps no state between calls, so one trainer
+ * may serve any number of threads; optimiser moments start at zero in every call.
+ *
+ * <p>An update is, in this order: mean gradient of the accumulated batches, plus {@code mu (p -
+ * start)}; check that it is finite; clip its norm; optimiser step at the scheduled rate.
+ */
+public final class LocalTrainer {
+  private static final int EVALUATION_BATCH = 64;
+
+  private final TunableModel model;
+  private final TrainConfig config;
+  private final Objective objective;
+
+  public LocalTrainer(TunableModel model, TrainConfig config) {
+    this.model = model;
+    this.config = config;
+    this.objective = model.task().kind().objective(model.task());
+  }
+
+  /** Optimiser updates that training on this many examples will make. */
+  public int plannedUpdates(int numExamples) {
+    return config.localSteps() > 0
+        ? config.localSteps()
+        : Math.multiplyExact(config.localEpochs(), updatesPerPass(numExamples));
+  }
+
+  private int updatesPerPass(int numExamples) {
+    int batches = ceilDiv(numExamples, config.batchSize());
+    return ceilDiv(batches, config.gradientAccumulationSteps());
+  }
+
+  private static int ceilDiv(int a, int b) {
+    return (a + b - 1) / b;
+  }
+
+  /**
+   * Trains on a client's examples, starting from {@code start}.
+   *
+   * @throws DataException if there are no examples or their labels do not fit the task
+   * @throws NonFiniteException if the loss, a gradient or a parameter stops being finite
+   * @throws CancellationException if the plan was cancelled
+   */
+  public LocalResult train(ParameterVector start, TokenExamples examples, LocalPlan plan) {
+    requireExamples(examples);
+    UpdateBatches batches =
+        new PassBatches(
+            examples, config, objective.pairs(), updatesPerPass(examples.size()), random(plan));
+    return run(start, examples, plan, plannedUpdates(examples.size()), batches);
+  }
+
+  private static Philox random(LocalPlan plan) {
+    return Philox.of(plan.seed(), "client", plan.round(), Philox.hash(plan.clientId()));
+  }
+
+  LocalResult run(
+      ParameterVector start,
+      TokenExamples examples,
+      LocalPlan plan,
+      int updates,
+      UpdateBatches batches) {
+    requireLayout(start);
+    long began = System.nanoTime();
+    float[] anchor = start.toArray();
+    float[] parameters = anchor.clone();
+    float[] gradient = new float[parameters.length];
+    FlatParameters flat = new FlatParameters(model.layout());
+    Optimizer optimizer = Optimizer.of(config, parameters.length);
+    Philox dropout = random(plan).child(-1);
+    double lossSum = 0;
+    long lossCount = 0;
+    long tokens = 0;
+    model.device().bindThread();
+    try (NDManager manager = model.device().newManager()) {
+      for (int update = 0; update < updates; update++) {
+        if (plan.cancelled().getAsBoolean()) {
+          throw new CancellationException(
+              "training of client " + plan.clientId() + " was cancelled in update " + update);
+        }
+        Arrays.fill(gradient, 0);
+        flat.set(parameters);
+        List<int[]> group = batches.of(update);
+        for (int micro = 0; micro < group.size(); micro++) {
+          ExampleBatch batch = batch(examples, group.get(micro));
+          Philox random = dropout.child(update).child(micro);
+          double loss = addGradient(manager, flat, batch, random, 1f / group.size(), gradient);
+          requireFinite("the loss", loss, update, plan);
+          lossSum += loss;
+          lossCount++;
+          tokens += batch.tokens().tokens();
+        }
+        addProximal(gradient, parameters, anchor, (float) plan.proximalMu());
+        double norm = norm(gradient);
+        requireFinite("the gradient's norm", norm, update, plan);
+        clip(gradient, norm);
+        optimizer.step(parameters, gradient, rate(plan, update, updates));
+      }
+    }
+    ParameterVector trained = ParameterVector.wrap(start.layout(), parameters);
+    if (!trained.isFinite()) {
+      throw new NonFiniteException("a parameter", Double.NaN, updates - 1, plan.clientId());
+    }
+    return new LocalResult(
+        trained, examples.size(), updates, lossSum / lossCount, tokens, System.nanoTime() - began);
+  }
+
+  private ExampleBatch batch(TokenExamples examples, int[] indices) {
+    return ExampleBatch.of(examples, indices, objective.pairs(), model.padId());
+  }
+
+  /** Adds {@code factor} times the batch's gradient to {@code sum} and returns the loss. */
+  double addGradient(
+      NDManager manager,
+      FlatParameters flat,
+      ExampleBatch batch,
+      Philox random,
+      float factor,
+      float[] sum) {
+    try (NDManager step = manager.newSubManager()) {
+      NDArray leaf = flat.leaf(step, true);
+      NDArray loss;
+      try (GradientScope scope = GradientScope.open()) {
+        Map<String, NDArray> views = flat.views(leaf);
+        TuningContext context = new TuningContext(step, true, random);
+        NDArray outputs = model.outputs(step, views, batch.tokens(), context);
+        loss = objective.loss(step, outputs, batch);
+        scope.backward(loss);
+      }
+      flat.addGradient(leaf, factor, sum);
+      return loss.getFloat();
+    }
+  }
+
+  private static void addProximal(float[] gradient, float[] now, float[] start, float mu) {
+    if (mu > 0) {
+      for (int i = 0; i < gradient.length; i++) {
+        gradient[i] += mu * (now[i] - start[i]);
+      }
+    }
+  }
+
+  private static double norm(float[] gradient) {
+    double sum = 0;
+    for (float g : gradient) {
+      sum += (double) g * g;
+    }
+    return Math.sqrt(sum);
+  }
+
+  private void clip(float[] gradient, double norm) {
+    if (config.maxGradNorm() > 0 && norm > config.maxGradNorm()) {
+      float factor = (float) (config.maxGradNorm() / norm);
+      for (int i = 0; i < gradient.length; i++) {
+        gradient[i] *= factor;
+      }
+    }
+  }
+
+  private double rate(LocalPlan plan, int update, int updates) {
+    boolean whole = config.scheduleScope().equals("round");
+    double from = whole ? 0 : plan.progressStart();
+    double length = (whole ? 1 : plan.progressEnd()) - from;
+    double start = from + length * update / updates;
+    double end = from + length * (update + 1) / updates;
+    return config.learningRate()
+        * Schedule.named(config.schedule()).factor(start, end, config.warmupRatio());
+  }
+
+  /**
+   * Scores the model with the given parameters.
+   *
+   * @throws DataException if there are no examples or their labels do not fit the task
+   */
+  public Evaluation evaluate(ParameterVector parameters, TokenExamples examples) {
+    requireExamples(examples);
+    Evaluation.Counter counter = objective.none().counter();
+    forward(parameters, examples, (batch, outputs) -> counter.add(objective.score(outputs, batch)));
+    return counter.result();
+  }
+
+  /**
+   * The model's outputs for every example, in the examples' order: logits; for token
+   * classification, those of all tokens one after the other; for sentence embeddings, the first
+   * text's unit vector.
+   */
+  public float[][] logits(ParameterVector parameters, TokenExamples examples) {
+    requireExamples(examples);
+    float[][] logits = new float[examples.size()][];
+    forward(
+        parameters,
+        examples,
+        (batch, outputs) -> {
+          int size = outputs.length / batch.tokens().size();
+          for (int row = 0; row < batch.size(); row++) {
+            int kept =
+                model.task().kind() == Task.TOKEN_CLASSIFICATION
+                    ? size / batch.tokens().width() * batch.tokens().length(row)
+                    : size;
+            logits[batch.indices()[row]] =
+                Arrays.copyOfRange(outputs, row * size, row * size + kept);
+          }
+        });
+    return logits;
+  }
+
+  private interface BatchConsumer {
+    void accept(ExampleBatch batch, float[] outputs);
+  }
+
+  private void forward(ParameterVector parameters, TokenExamples examples, BatchConsumer consumer) {
+    requireLayout(parameters);
+    ComputeDevice device = model.device();
+    device.bindThread();
+    FlatParameters flat = new FlatParameters(model.layout());
+    flat.set(parameters.toArray());
+    int size = objective.pairs() ? config.batchSize() : EVALUATION_BATCH;
+    try (NDManager manager = device.newManager()) {
+      for (int[] indices : Batching.forEvaluation(examples, size, objective.pairs())) {
+        try (NDManager step = manager.newSubManager()) {
+          ExampleBatch batch = batch(examples, indices);
+          Map<String, NDArray> views = flat.views(flat.leaf(step, false));
+          TuningContext context = new TuningContext(step, false, Philox.of(0, "unused"));
+          consumer.accept(
+              batch, model.outputs(step, views, batch.tokens(), context).toFloatArray());
+        }
+      }
+    }
+  }
+
+  private static void requireExamples(TokenExamples examples) {
+    if (examples.size() == 0) {
+      throw new DataException("there are no examples; a client needs at least one");
+    }
+  }
+
+  private void requireLayout(ParameterVector parameters) {
+    if (!parameters.layout().equals(model.layout())) {
+      throw new IllegalArgumentException(
+          "parameters have " + parameters.layout() + ", the model " + model.layout());
+    }
+  }
+
+  private static void requireFinite(String what, double value, int update, LocalPlan plan) {
+    if (!Double.isFinite(value)) {
+      throw new NonFiniteException(what, value, update, plan.clientId());
+    }
+  }
+}

@@ -1,0 +1,57 @@
+package org.sparkpeft.core.train;
+
+import java.util.Arrays;
+import java.util.Optional;
+import java.util.stream.Collectors;
+
+/** The tasks a model can be tuned for. */
+enum Task {
+  TEXT_CLASSIFICATION("text-classification", "SEQ_CLS", 2, 100_000),
+  MULTI_LABEL_CLASSIFICATION("multi-label-classification", "SEQ_CLS", 1, 100_000),
+  REGRESSION("regression", "SEQ_CLS", 0, 1_000),
+  TOKEN_CLASSIFICATION("token-classification", "TOKEN_CLS", 2, 100_000),
+  SENTENCE_EMBEDDING("sentence-embedding", "FEATURE_EXTRACTION", 0, 0);
+
+  private final String configName;
+  private final String huggingFaceType;
+  private final int minLabels;
+  private final int maxLabels;
+
+  Task(String configName, String huggingFaceType, int minLabels, int maxLabels) {
+    this.configName = configName;
+    this.huggingFaceType = huggingFaceType;
+    this.minLabels = minLabels;
+    this.maxLabels = maxLabels;
+  }
+
+  static Optional<Task> named(String name) {
+    return Arrays.stream(values()).filter(t -> t.configName.equals(name)).findFirst();
+  }
+
+  static String names() {
+    return Arrays.stream(values()).map(t -> t.configName).collect(Collectors.joining(", "));
+  }
+
+  /** Hugging Face PEFT's {@code task_type}. */
+  String huggingFaceType() {
+    return huggingFaceType;
+  }
+
+  int minLabels() {
+    return minLabels;
+  }
+
+  int maxLabels() {
+    return maxLabels;
+  }
+
+  Objective objective(TaskConfig config) {
+    return switch (this) {
+      case TEXT_CLASSIFICATION -> new SoftmaxObjective(config.outputs());
+      case MULTI_LABEL_CLASSIFICATION -> new MultiLabelObjective(config.outputs());
+      case REGRESSION -> new RegressionObjective(config.outputs());
+      case TOKEN_CLASSIFICATION -> new TokenObjective(config.outputs());
+      case SENTENCE_EMBEDDING -> new ContrastiveObjective();
+    };
+  }
+}

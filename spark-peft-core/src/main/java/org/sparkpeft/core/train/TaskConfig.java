@@ -1,0 +1,76 @@
+package org.sparkpeft.core.train;
+
+import java.io.Serializable;
+import java.util.HashSet;
+import java.util.List;
+import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.model.HeadConfig;
+
+/**
+ * What is learned.
+ *
+ * @param task {@code text-classification}, {@code multi-label-classification}, {@code regression},
+ *     {@code token-classification} or {@code sentence-embedding}
+ * @param labels names of the classes, in the order of the head's outputs; empty for {@code
+ *     sentence-embedding} and, where one value is predicted, for {@code regression}
+ * @param pooling how a text becomes one vector: {@code cls}, the first token through the head of
+ *     Hugging Face's class; {@code mean}, the mean of all tokens' last hidden states; {@code auto},
+ *     which is {@code cls}. Sentence embeddings are always means, token tasks pool nothing
+ * @param maxLength longest text in tokens, with special tokens; longer ones are cut
+ */
+public record TaskConfig(String task, List<String> labels, String pooling, int maxLength)
+    implements Serializable {
+
+  public TaskConfig {
+    labels = List.copyOf(labels);
+    boolean known = Task.named(task).isPresent();
+    Problems problems =
+        new Problems()
+            .require(known, "task", task, "must be one of " + Task.names())
+            .require(
+                List.of("auto", "cls", "mean").contains(pooling),
+                "pooling",
+                pooling,
+                "must be auto, cls or mean")
+            .require(
+                maxLength >= 4 && maxLength <= 32_768, "max_length", maxLength, "must be 4..32768")
+            .require(
+                new HashSet<>(labels).size() == labels.size(),
+                "labels",
+                labels,
+                "must all be different");
+    if (known) {
+      Task kind = Task.named(task).orElseThrow();
+      problems.require(
+          labels.size() >= kind.minLabels() && labels.size() <= kind.maxLabels(),
+          "labels",
+          labels,
+          task + " needs " + kind.minLabels() + ".." + kind.maxLabels() + " labels");
+    }
+    problems.throwIfAny();
+  }
+
+  /** Classification of texts into the given classes, with at most 128 tokens each. */
+  public static TaskConfig textClassification(List<String> labels) {
+    return new TaskConfig("text-classification", labels, "auto", 128);
+  }
+
+  Task kind() {
+    return Task.named(task).orElseThrow();
+  }
+
+  /** Numbers the head returns for each example or token. */
+  int outputs() {
+    return kind() == Task.REGRESSION ? Math.max(1, labels.size()) : labels.size();
+  }
+
+  HeadConfig head() {
+    return switch (kind()) {
+      case TEXT_CLASSIFICATION, MULTI_LABEL_CLASSIFICATION, REGRESSION ->
+          new HeadConfig(
+              pooling.equals("mean") ? HeadConfig.Kind.MEAN : HeadConfig.Kind.SEQUENCE, outputs());
+      case TOKEN_CLASSIFICATION -> new HeadConfig(HeadConfig.Kind.TOKEN, outputs());
+      case SENTENCE_EMBEDDING -> HeadConfig.NO_HEAD;
+    };
+  }
+}

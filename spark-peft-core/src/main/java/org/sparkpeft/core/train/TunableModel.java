@@ -1,0 +1,264 @@
+package org.sparkpeft.core.train;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.sparkpeft.core.engine.ComputeDevice;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.io.AdapterDirectory;
+import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.model.Backbone;
+import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.model.EncoderConfig;
+import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.model.ModuleTree;
+import org.sparkpeft.core.model.TokenBatch;
+import org.sparkpeft.core.model.Tuning;
+import org.sparkpeft.core.peft.AttachedMethod;
+import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.peft.PeftMethods;
+import org.sparkpeft.core.peft.SavedModules;
+import org.sparkpeft.core.peft.TargetSelection;
+import org.sparkpeft.core.peft.TuningContext;
+import org.sparkpeft.core.vector.ParameterLayout;
+import org.sparkpeft.core.vector.ParameterVector;
+
+/**
+ * A frozen base model with a task head and the plan of an adapter: everything tasks of one JVM
+ * share. Holds no trained values; those are passed in. Immutable, so any number of threads may
+ * train on it at once.
+ */
+public final class TunableModel implements AutoCloseable {
+  /** Names that Hugging Face PEFT always tries as heads; no model has both. */
+  private static final Set<String> HEAD_NAMES = Set.of("classifier", "score");
+
+  private final ModelDirectory directory;
+  private final TaskConfig task;
+  private final PeftConfig peft;
+  private final ComputeDevice device;
+  private final Backbone backbone;
+  private final AttachedMethod method;
+  private final SavedModules saved;
+  private final List<String> savedNames;
+  private final ParameterLayout layout;
+
+  private TunableModel(
+      ModelDirectory directory,
+      TaskConfig task,
+      PeftConfig peft,
+      ComputeDevice device,
+      Backbone backbone) {
+    this.directory = directory;
+    this.task = task;
+    this.peft = peft;
+    this.device = device;
+    this.backbone = backbone;
+    this.savedNames = savedNames(peft, backbone);
+    List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
+    this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
+    List<ModuleSpec> adaptable = new ArrayList<>(backbone.modules().all());
+    adaptable.removeAll(full);
+    this.method = PeftMethods.attach(peft, new ModuleTree(adaptable));
+    Map<String, List<Integer>> shapes = new LinkedHashMap<>(method.shapes());
+    shapes.putAll(saved.shapes());
+    if (shapes.isEmpty()) {
+      throw new ConfigException(
+          "peft", "nothing would be trained; add modules_to_save or use another peft_type");
+    }
+    this.layout = ParameterLayout.of(shapes);
+  }
+
+  /**
+   * Loads the base model and lays the adapter out on it.
+   *
+   * @throws ConfigException if the adapter's configuration does not fit the model
+   * @throws org.sparkpeft.core.error.FormatException if the model cannot be read
+   */
+  public static TunableModel load(
+      ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
+    Backbone backbone = Backbones.load(directory, device, task.head());
+    try {
+      EncoderConfig config = backbone.config();
+      if (task.maxLength() > config.maxTokens()) {
+        throw new ConfigException(
+            "max_length",
+            "the model has " + config.maxTokens() + " positions, got " + task.maxLength());
+      }
+      return new TunableModel(directory, task, peft, device, backbone);
+    } catch (RuntimeException e) {
+      backbone.close();
+      throw e;
+    }
+  }
+
+  /** What is trained in full: the user's modules, the output layer, and what the base lacks. */
+  private static List<String> savedNames(PeftConfig peft, Backbone backbone) {
+    Set<String> names = new LinkedHashSet<>(peft.modulesToSave());
+    for (ModuleSpec module : backbone.modules().all()) {
+      boolean output = module.isHead() && HEAD_NAMES.contains(headName(module));
+      boolean lacking =
+          module.origin() == ModuleSpec.Origin.FRESH && backbone.missing().contains(module.path());
+      if (output || lacking) {
+        names.add(headName(module));
+      }
+    }
+    return List.copyOf(names);
+  }
+
+  /** {@code pooler} for {@code bert.pooler.dense}, {@code classifier} for {@code classifier}. */
+  static String headName(ModuleSpec module) {
+    String path = module.path().replaceFirst("^(bert|roberta|distilbert)\\.", "");
+    return path.contains(".") ? path.substring(0, path.indexOf('.')) : path;
+  }
+
+  private static List<ModuleSpec> savedModules(List<String> names, ModuleTree modules) {
+    Set<ModuleSpec> full = new LinkedHashSet<>();
+    for (String name : names) {
+      List<ModuleSpec> meant = modules.named(name);
+      if (meant.isEmpty() && !HEAD_NAMES.contains(name)) {
+        throw new ConfigException(
+            "modules_to_save",
+            "no module is named "
+                + name
+                + "; close names are "
+                + TargetSelection.closest(modules, name));
+      }
+      full.addAll(meant);
+    }
+    return List.copyOf(full);
+  }
+
+  public TaskConfig task() {
+    return task;
+  }
+
+  public PeftConfig peft() {
+    return peft;
+  }
+
+  public ComputeDevice device() {
+    return device;
+  }
+
+  public ModelDirectory directory() {
+    return directory;
+  }
+
+  /** Names, shapes and order of the trained tensors. */
+  public ParameterLayout layout() {
+    return layout;
+  }
+
+  /** The layers of base and head. */
+  public ModuleTree modules() {
+    return backbone.modules();
+  }
+
+  /** Sizes of the base model. */
+  public EncoderConfig config() {
+    return backbone.config();
+  }
+
+  /** Number of parameters of the base, without the task head. */
+  public long baseParameters() {
+    return backbone.modules().parameters(ModuleSpec.Origin.REQUIRED);
+  }
+
+  /** Starting values: the same bits for the same seed, on every machine. */
+  public ParameterVector initialParameters(long seed) {
+    Map<String, float[]> values = new LinkedHashMap<>(method.initialValues(seed, backbone::frozen));
+    values.putAll(saved.initialValues(seed, backbone::frozen));
+    return flatten(values);
+  }
+
+  ParameterVector flatten(Map<String, float[]> values) {
+    float[] flat = new float[layout.size()];
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      float[] tensor = values.get(entry.name());
+      if (tensor == null || tensor.length != entry.size()) {
+        throw new IllegalStateException("no values of the right size for " + entry.name());
+      }
+      System.arraycopy(tensor, 0, flat, entry.offset(), entry.size());
+    }
+    return ParameterVector.wrap(layout, flat);
+  }
+
+  /**
+   * The model's outputs for a batch: logits, or unit vectors for sentence embeddings.
+   *
+   * @param views the trained tensors by name
+   */
+  NDArray outputs(
+      NDManager step, Map<String, NDArray> views, TokenBatch batch, TuningContext context) {
+    Tuning tuning = saved.over(method.tuning(views, context), views);
+    NDArray hidden = backbone.forward(step, batch, tuning);
+    if (task.kind() != Task.SENTENCE_EMBEDDING) {
+      return backbone.logits(step, hidden, batch, tuning);
+    }
+    NDArray pooled = backbone.meanPool(step, hidden, batch, tuning); // [batch, hidden]
+    return pooled.div(pooled.square().sum(new int[] {1}, true).sqrt());
+  }
+
+  /** Token that pads shorter examples. */
+  int padId() {
+    return backbone.config().padId();
+  }
+
+  Backbone backbone() {
+    return backbone;
+  }
+
+  AttachedMethod method() {
+    return method;
+  }
+
+  SavedModules saved() {
+    return saved;
+  }
+
+  /** Names in {@code modules_to_save}, given and added. */
+  List<String> savedNames() {
+    return savedNames;
+  }
+
+  /**
+   * Writes an adapter that Hugging Face PEFT loads onto the task's model class.
+   *
+   * @throws org.sparkpeft.core.error.DataException if a value is not finite
+   */
+  public void exportAdapter(ParameterVector parameters, Path target) {
+    AdapterExport.write(this, parameters, target);
+  }
+
+  /**
+   * The trained values in an adapter of the same method and settings.
+   *
+   * @throws org.sparkpeft.core.error.FormatException if tensors are missing, unknown or of another
+   *     shape
+   * @throws ConfigException if the settings differ in a way that changes the result
+   */
+  public ParameterVector importAdapter(AdapterDirectory adapter) {
+    return AdapterImport.read(this, adapter);
+  }
+
+  /**
+   * The base with the adapter folded in, as a model directory that needs no adapter.
+   *
+   * @throws org.sparkpeft.core.error.DataException if a value is not finite
+   */
+  public ModelDirectory exportFused(ParameterVector parameters, Path target) {
+    return FusedExport.write(this, parameters, target);
+  }
+
+  /** Frees the base model. No task may be using it. */
+  @Override
+  public void close() {
+    backbone.close();
+  }
+}

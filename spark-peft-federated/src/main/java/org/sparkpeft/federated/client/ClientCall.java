@@ -1,0 +1,126 @@
+package org.sparkpeft.federated.client;
+
+import java.util.Optional;
+import java.util.concurrent.CancellationException;
+import java.util.function.BooleanSupplier;
+import org.sparkpeft.core.data.Examples;
+import org.sparkpeft.core.train.LocalPlan;
+import org.sparkpeft.core.train.LocalResult;
+import org.sparkpeft.core.train.LocalTrainer;
+import org.sparkpeft.core.train.NonFiniteException;
+import org.sparkpeft.core.train.TunableModel;
+import org.sparkpeft.core.vector.ParameterVector;
+import org.sparkpeft.core.vector.TaskVector;
+import org.sparkpeft.merge.compress.Codec;
+import org.sparkpeft.merge.compress.CodecConfig;
+import org.sparkpeft.merge.compress.ErrorFeedback;
+import org.sparkpeft.merge.compress.NonFiniteUpdateException;
+import org.sparkpeft.merge.compress.Payload;
+import org.sparkpeft.merge.compress.PayloadHeader;
+
+/**
+ * One client's part of a round: train from the global parameters, encode what changed, keep what the encoding lost. A pure function of
+ * the order, the client's examples and its state of an earlier round, so that running it again changes nothing. Knows no Spark.
+ */
+final class ClientCall {
+
+  /** Where and as which attempt the call runs; for reports only. */
+  record Place(String host, String lane, int attempt) {}
+
+  private final TunableModel model;
+  private final RoundOrder order;
+  private final ClientStore store;
+  private final Codec codec;
+
+  ClientCall(TunableModel model, RoundOrder order, ClientStore store) {
+    this.model = model;
+    this.order = order;
+    this.store = store;
+    this.codec = Codec.of(order.uplink());
+  }
+
+  /**
+   * Runs the client. Whatever goes wrong in it becomes part of the result; only an {@link Error} leaves this method, since after one the
+   * JVM cannot be trusted.
+   *
+   * @param start the global parameters of this round
+   * @param stopped asked between steps whether the Spark task was cancelled
+   */
+  ClientResult run(ClientShard shard, ParameterVector start, Place place, BooleanSupplier stopped) {
+    long began = System.nanoTime();
+    BooleanSupplier late = () -> order.clientSeconds() > 0 && (System.nanoTime() - began) * 1e-9 > order.clientSeconds();
+    try {
+      Examples examples = Examples.fromArrow(shard.arrow().array());
+      LocalPlan plan =
+          new LocalPlan(
+              order.seed(),
+              order.round(),
+              shard.clientId(),
+              order.progressStart(),
+              order.progressEnd(),
+              order.proximalMu(),
+              () -> stopped.getAsBoolean() || late.getAsBoolean());
+      LocalResult trained = new LocalTrainer(model, order.train()).train(start, examples, plan);
+      double trainSeconds = (System.nanoTime() - began) * 1e-9;
+
+      long encoding = System.nanoTime();
+      byte[] payload = encode(shard.clientId(), trained.parameters().minus(start));
+      double codecSeconds = (System.nanoTime() - encoding) * 1e-9;
+      return new ClientResult(
+          shard.clientId(),
+          ClientResult.OK,
+          shard.numExamples(),
+          trained.steps(),
+          trained.meanLoss(),
+          trainSeconds,
+          codecSeconds,
+          place.host(),
+          place.lane(),
+          place.attempt(),
+          "",
+          "",
+          Bytes.wrap(payload));
+    } catch (CancellationException e) {
+      String reason = "took longer than rounds.client_seconds: " + order.clientSeconds();
+      return without(shard, ClientResult.LATE, began, place, reason, "");
+    } catch (NonFiniteException | NonFiniteUpdateException e) {
+      return without(shard, ClientResult.DROPPED, began, place, OwnFrame.message(e), OwnFrame.of(e));
+    } catch (RuntimeException e) {
+      return without(shard, ClientResult.FAILED, began, place, OwnFrame.message(e), OwnFrame.of(e));
+    }
+  }
+
+  private byte[] encode(String clientId, TaskVector update) {
+    PayloadHeader header = new PayloadHeader(order.round(), clientId, model.layout().fingerprint());
+    if (!order.uplink().errorFeedback()) {
+      return codec.encode(update, header);
+    }
+    int version = java.util.Objects.requireNonNull(order.cohort().get(clientId), "the client is in the cohort");
+    Optional<byte[]> kept = store.read(clientId, version);
+    TaskVector residual =
+        kept.map(bytes -> Payload.decode(bytes, model.layout()).vector()).orElseGet(() -> TaskVector.zeros(model.layout()));
+    ErrorFeedback.Encoded encoded = ErrorFeedback.encode(codec, residual, update, header);
+    store.write(clientId, order.round(), DENSE.encode(encoded.residual(), header));
+    return encoded.payload();
+  }
+
+  /** Residuals are kept exactly. */
+  private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
+
+  private static ClientResult without(ClientShard shard, String status, long began, Place place, String error, String frame) {
+    return new ClientResult(
+        shard.clientId(),
+        status,
+        shard.numExamples(),
+        0,
+        Double.NaN,
+        (System.nanoTime() - began) * 1e-9,
+        0,
+        place.host(),
+        place.lane(),
+        place.attempt(),
+        error,
+        frame,
+        Bytes.EMPTY);
+  }
+}

@@ -1,0 +1,182 @@
+package org.sparkpeft.federated.client;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Row;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.train.TaskConfig;
+import org.sparkpeft.federated.config.ClientsConfig;
+import org.sparkpeft.federated.config.DataConfig;
+import org.sparkpeft.federated.config.Recipe;
+
+/**
+ * A run's data, checked, split into clients and tokenised on the executors.
+ *
+ * @param runtime model, task (with the labels found) and method
+ * @param clients one shard for each client
+ * @param test test rows; in shards named like clients where {@code testHasClients}, else in blocks; empty without test data
+ * @param testHasClients whether the test data says which client a row belongs to
+ */
+public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional<ExampleShards> test, boolean testHasClients)
+    implements AutoCloseable {
+  private static final int TEST_BLOCK = 256;
+
+  /**
+   * Checks and prepares rows.
+   *
+   * @param train training rows
+   * @param test test rows, if any
+   * @throws DataException if a column is missing, a text or label is null, or there are too few classes or examples
+   */
+  public static FederatedData prepare(Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
+    DataConfig data = recipe.data();
+    ClientsConfig clients = recipe.clients();
+    boolean hasColumn = clients.partition().equals("column");
+    String task = recipe.model().task();
+    boolean hasLabel = !task.equals("sentence-embedding");
+    boolean hasClasses = hasLabel && !task.equals("regression");
+    boolean labelIsArray = task.equals("multi-label-classification") || task.equals("token-classification");
+    String label = hasLabel ? data.label() : "";
+    check(train, data.text(), data.textPair(), label, "data.train");
+    test.ifPresent(rows -> check(rows, data.text(), data.textPair(), label, "data.test"));
+
+    Map<String, Long> found = hasClasses ? Labels.count(train, data.label(), labelIsArray) : Map.of();
+    List<String> labels = hasClasses ? labels(found, data) : List.of();
+    if (hasClasses) {
+      test.ifPresent(rows -> requireKnown(Labels.count(rows, data.label(), labelIsArray), labels));
+    }
+    RuntimeSpec runtime =
+        new RuntimeSpec(
+            recipe.model().path(),
+            new TaskConfig(task, labels, recipe.model().pooling(), recipe.model().maxLength()),
+            recipe.peft(),
+            recipe.spark().taskCpus());
+    RowReader reader = new RowReader(task, labels);
+    DataColumns columns =
+        new DataColumns(data.text(), data.textPair(), hasLabel ? data.label() : "", hasColumn ? clients.column() : "");
+    long seed = recipe.run().seed();
+    ExampleShards clientShards;
+    if (hasColumn) {
+      clientShards = ExampleShards.byColumn(train, columns, reader, runtime, seed);
+    } else {
+      long[] counts =
+          task.equals("text-classification")
+              ? labels.stream().mapToLong(label -> found.getOrDefault(label, 0L)).toArray()
+              : new long[] {train.count()};
+      int count = clients.count();
+      clientShards =
+          ExampleShards.byPartitioner(
+              train,
+              columns,
+              reader,
+              runtime,
+              seed,
+              partitioner(clients, seed, counts),
+              counts,
+              index -> ClientPartitioner.name(index, count));
+    }
+    boolean testHasClients = hasColumn && test.isPresent() && Arrays.asList(test.get().columns()).contains(clients.column());
+    Optional<ExampleShards> testShards =
+        test.map(rows -> testHasClients ? ExampleShards.byColumn(rows, columns, reader, runtime, seed) : blocks(rows, columns, reader, runtime));
+    return new FederatedData(runtime, clientShards, testShards, testHasClients);
+  }
+
+  /** Labelled rows to evaluate an existing adapter on, in blocks. */
+  public static ExampleShards testShards(Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
+    String task = runtime.task().task();
+    boolean hasLabel = !task.equals("sentence-embedding");
+    check(rows, text, pair, hasLabel ? label : "", "--data");
+    if (!runtime.task().labels().isEmpty()) {
+      boolean labelIsArray = task.equals("multi-label-classification") || task.equals("token-classification");
+      requireKnown(Labels.count(rows, label, labelIsArray), runtime.task().labels());
+    }
+    return blocks(rows, new DataColumns(text, pair, hasLabel ? label : "", ""), new RowReader(task, runtime.task().labels()), runtime);
+  }
+
+  /** Rows without clients, in blocks of equal size; which row is in which block depends on the rows' content only. */
+  static ExampleShards blocks(Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime) {
+    long count = rows.count();
+    int blocks = (int) Math.max(1, (count + TEST_BLOCK - 1) / TEST_BLOCK);
+    DataColumns withoutClient = new DataColumns(columns.text(), columns.pair(), columns.label(), "");
+    return ExampleShards.byPartitioner(
+        rows,
+        withoutClient,
+        reader,
+        runtime,
+        0,
+        ClientPartitioner.iid(blocks),
+        new long[] {count},
+        index -> ClientPartitioner.name(index, blocks).replace("client", "block"));
+  }
+
+  private static ClientPartitioner partitioner(ClientsConfig clients, long seed, long[] labelCounts) {
+    long rows = Arrays.stream(labelCounts).sum();
+    if (rows < (long) clients.count() * clients.minExamples()) {
+      throw new DataException(
+          rows + " training rows are too few for clients.count " + clients.count() + " with clients.min_examples " + clients.minExamples());
+    }
+    return switch (clients.partition()) {
+      case "iid" -> ClientPartitioner.iid(clients.count());
+      case "dirichlet" ->
+          ClientPartitioner.dirichlet(seed, clients.count(), clients.concentration(), clients.minExamples(), labelCounts);
+      case "shard" -> ClientPartitioner.shards(seed, clients.count(), clients.labelsPerClient(), rows);
+      case "quantity" -> ClientPartitioner.quantity(seed, clients.count(), clients.concentration(), clients.minExamples(), rows);
+      default -> throw new IllegalStateException("no partitioner named " + clients.partition());
+    };
+  }
+
+  private static void check(Dataset<Row> rows, String text, String pair, String label, String setting) {
+    ColumnNames.require(rows, "data.text", text);
+    if (!pair.isEmpty()) {
+      ColumnNames.require(rows, "data.text_pair", pair);
+    }
+    if (!label.isEmpty()) {
+      ColumnNames.require(rows, "data.label", label);
+    }
+    long count = rows.count();
+    if (count == 0) {
+      throw new DataException(setting + ": there are no rows");
+    }
+    long nulls = rows.filter(rows.col(ColumnNames.quote(text)).isNull()).count();
+    if (nulls > 0) {
+      throw new DataException(
+          setting + ": column \"" + text + "\" is null in " + nulls + " of " + count + " rows; fill or remove those rows");
+    }
+  }
+
+  private static List<String> labels(Map<String, Long> found, DataConfig data) {
+    List<String> labels = data.labels().isEmpty() ? Labels.order(found) : data.labels();
+    requireKnown(found, labels);
+    if (labels.size() < 2) {
+      throw new DataException(
+          "data.label: the only class in \"" + data.label() + "\" is " + labels + "; classification needs at least two");
+    }
+    return labels;
+  }
+
+  private static void requireKnown(Map<String, Long> found, List<String> labels) {
+    Map<String, Long> unknown = new TreeMap<>(found);
+    unknown.keySet().removeAll(labels);
+    if (!unknown.isEmpty()) {
+      List<String> names = new ArrayList<>(unknown.keySet());
+      throw new DataException(
+          "data.label: "
+              + names.subList(0, Math.min(5, names.size()))
+              + (names.size() > 5 ? " and " + (names.size() - 5) + " more" : "")
+              + " are not among the "
+              + labels.size()
+              + " labels that training has; add training rows for them, remove those rows, or correct data.labels");
+    }
+  }
+
+  @Override
+  public void close() {
+    clients.close();
+    test.ifPresent(ExampleShards::close);
+  }
+}

@@ -1,0 +1,117 @@
+package org.sparkpeft.federated.client;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Iterator;
+import java.util.List;
+import java.util.NoSuchElementException;
+import org.apache.spark.api.java.function.MapPartitionsFunction;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Encoders;
+import org.apache.spark.sql.Row;
+import org.apache.spark.sql.RowFactory;
+import org.apache.spark.sql.types.DataTypes;
+import org.apache.spark.sql.types.StructType;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.train.LocalTrainer;
+import org.sparkpeft.core.train.TrainConfig;
+import org.sparkpeft.core.vector.ParameterVector;
+
+/** Predicts for every row of a DataFrame, on the executors, in batches of rows of a partition. */
+public final class PredictionJob {
+  private static final int ROWS_AT_ONCE = 256;
+
+  private PredictionJob() {}
+
+  /**
+   * Adds the logits as a column.
+   *
+   * @param text column with the text
+   * @param pair column with the second text, empty when there is none
+   * @param output name of the new column, an array of doubles: one logit for each class, one regression value, or an embedding
+   */
+  public static Dataset<Row> withLogits(
+      Dataset<Row> rows, String text, String pair, RuntimeSpec runtime, ParameterVector parameters, String output) {
+    ColumnNames.require(rows, "text column", text);
+    StructType schema = rows.schema().add(output, DataTypes.createArrayType(DataTypes.DoubleType, false), false);
+    int textIndex = rows.schema().fieldIndex(text);
+    int pairIndex = pair.isEmpty() ? -1 : rows.schema().fieldIndex(pair);
+    float[] values = parameters.toArray();
+    MapPartitionsFunction<Row, Row> predict = part -> new Batches(part, textIndex, pairIndex, runtime, values);
+    return rows.mapPartitions(predict, Encoders.row(schema));
+  }
+
+  /** The logits of a few texts, in this process. */
+  public static float[][] logits(List<String> texts, RuntimeSpec spec, ParameterVector parameters) {
+    ExecutorRuntime runtime = ExecutorRuntime.of(spec);
+    List<RawExample> examples = texts.stream().map(text -> new RawExample(text, "", new RawExample.Targets())).toList();
+    return new LocalTrainer(runtime.model(), TrainConfig.defaults()).logits(parameters, runtime.encoder().unlabelled(examples));
+  }
+
+  private static final class Batches implements Iterator<Row> {
+    private final Iterator<Row> rows;
+    private final int text;
+    private final int pair;
+    private final ExecutorRuntime runtime;
+    private final LocalTrainer trainer;
+    private final ParameterVector parameters;
+    private Iterator<Row> ready = List.<Row>of().iterator();
+
+    Batches(Iterator<Row> rows, int text, int pair, RuntimeSpec spec, float[] values) {
+      this.rows = rows;
+      this.text = text;
+      this.pair = pair;
+      this.runtime = ExecutorRuntime.of(spec);
+      this.trainer = new LocalTrainer(runtime.model(), TrainConfig.defaults());
+      this.parameters = ParameterVector.of(runtime.model().layout(), values);
+    }
+
+    @Override
+    public boolean hasNext() {
+      return ready.hasNext() || rows.hasNext();
+    }
+
+    @Override
+    public Row next() {
+      if (!ready.hasNext()) {
+        ready = predict();
+      }
+      return ready.next();
+    }
+
+    private Iterator<Row> predict() {
+      List<Row> batch = new ArrayList<>();
+      List<RawExample> examples = new ArrayList<>();
+      while (rows.hasNext() && batch.size() < ROWS_AT_ONCE) {
+        Row row = rows.next();
+        batch.add(row);
+        examples.add(new RawExample(string(row, text), pair < 0 ? "" : string(row, pair), new RawExample.Targets()));
+      }
+      if (batch.isEmpty()) {
+        throw new NoSuchElementException();
+      }
+      float[][] logits = trainer.logits(parameters, runtime.encoder().unlabelled(examples));
+      List<Row> results = new ArrayList<>(batch.size());
+      for (int i = 0; i < logits.length; i++) {
+        Row row = batch.get(i);
+        Object[] cells = new Object[row.length() + 1];
+        for (int c = 0; c < row.length(); c++) {
+          cells[c] = row.get(c);
+        }
+        float[] example = logits[i];
+        double[] wide = new double[example.length];
+        Arrays.setAll(wide, c -> example[c]);
+        cells[row.length()] = wide;
+        results.add(RowFactory.create(cells));
+      }
+      return results.iterator();
+    }
+
+    private static String string(Row row, int column) {
+      if (row.isNullAt(column)) {
+        throw new DataException("column \"" + row.schema().fieldNames()[column] + "\" is null in a row to predict; fill or remove it");
+      }
+      return row.getString(column);
+    }
+  }
+}

@@ -1,0 +1,120 @@
+package org.sparkpeft.federated.client;
+
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
+import java.util.Locale;
+import org.sparkpeft.core.random.Philox;
+
+/**
+ * A row between the DataFrame and the tokenizer: its text, an optional second text, and its label
+ * as numbers. Travels as bytes.
+ *
+ * @param text first text
+ * @param pair second text, empty when there is none
+ * @param targets one class index, one regression value, or one 0/1 for each label
+ */
+record RawExample(String text, String pair, Targets targets) {
+
+  /** A value-equal float array. */
+  static final class Targets {
+    private final float[] values;
+
+    Targets(float... values) {
+      this.values = values.clone();
+    }
+
+    float[] values() {
+      return values.clone();
+    }
+
+    /** The single class index, for tasks that have one. */
+    int classIndex() {
+      return (int) values[0];
+    }
+
+    @Override
+    public boolean equals(Object other) {
+      return other instanceof Targets that && Arrays.equals(values, that.values);
+    }
+
+    @Override
+    public int hashCode() {
+      return Arrays.hashCode(values);
+    }
+
+    @Override
+    public String toString() {
+      return Arrays.toString(values);
+    }
+  }
+
+  /**
+   * A string that orders rows by {@code group}, then by a seeded hash of the content, then by the
+   * content: the same for the same content wherever it came from.
+   */
+  String sortKey(long seed, int group) {
+    long hash =
+        Philox.mix(Philox.hash(text + '\u0001' + pair + '\u0001' + targets) ^ Philox.mix(seed));
+    return String.format(Locale.ROOT, "%08x%016x", group, hash)
+        + text
+        + '\u0001'
+        + pair
+        + '\u0001'
+        + targets;
+  }
+
+  byte[] toBytes() {
+    try {
+      ByteArrayOutputStream bytes = new ByteArrayOutputStream(text.length() + pair.length() + 32);
+      DataOutputStream out = new DataOutputStream(bytes);
+      writeText(out, text);
+      writeText(out, pair);
+      out.writeInt(targets.values.length);
+      for (float value : targets.values) {
+        out.writeFloat(value);
+      }
+      return bytes.toByteArray();
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  static RawExample fromBytes(byte[] bytes) {
+    try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
+      String text = readText(in);
+      String pair = readText(in);
+      int count = in.readInt();
+      if (count < 0 || count > in.available() / Float.BYTES) {
+        throw new IOException(count + " targets in " + in.available() + " bytes");
+      }
+      float[] values = new float[count];
+      for (int i = 0; i < count; i++) {
+        values[i] = in.readFloat();
+      }
+      return new RawExample(text, pair, new Targets(values));
+    } catch (IOException e) {
+      throw new UncheckedIOException("a row is malformed", e);
+    }
+  }
+
+  /** {@code writeUTF} stops at 64 KiB; texts do not. */
+  private static void writeText(DataOutputStream out, String text) throws IOException {
+    byte[] utf8 = text.getBytes(StandardCharsets.UTF_8);
+    out.writeInt(utf8.length);
+    out.write(utf8);
+  }
+
+  private static String readText(DataInputStream in) throws IOException {
+    int length = in.readInt();
+    if (length < 0 || length > in.available()) {
+      throw new IOException("text of " + length + " bytes in " + in.available());
+    }
+    return new String(in.readNBytes(length), StandardCharsets.UTF_8);
+  }
+}

@@ -1,0 +1,44 @@
+package org.sparkpeft.federated.client;
+
+import java.io.Serializable;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import org.sparkpeft.core.train.TrainConfig;
+import org.sparkpeft.merge.compress.CodecConfig;
+
+/**
+ * What the driver asks of the clients of a round; everything a client's result depends on besides its data and its own state.
+ *
+ * @param runId identity of the run, for caches that outlive it
+ * @param seed run seed
+ * @param round round number, from 1
+ * @param progressStart position in the learning-rate schedule at the start of the round, in [0, 1]
+ * @param progressEnd position at its end
+ * @param train local training
+ * @param proximalMu FedProx's pull, 0 for none
+ * @param uplink compression of the update
+ * @param cohort the clients called, each with the last round whose update the server accepted from it (0 for none)
+ * @param clientSeconds longest a client may train, 0 for no limit
+ */
+public record RoundOrder(
+    String runId,
+    long seed,
+    int round,
+    double progressStart,
+    double progressEnd,
+    TrainConfig train,
+    double proximalMu,
+    CodecConfig uplink,
+    SortedMap<String, Integer> cohort,
+    double clientSeconds)
+    implements Serializable {
+  public RoundOrder {
+    cohort = new TreeMap<>(cohort);
+  }
+
+  /** The same order to fewer clients. */
+  public RoundOrder withCohort(SortedMap<String, Integer> fewer) {
+    return new RoundOrder(
+        runId, seed, round, progressStart, progressEnd, train, proximalMu, uplink, fewer, clientSeconds);
+  }
+}

@@ -1,0 +1,100 @@
+package org.sparkpeft.federated.client;
+
+import java.io.Serializable;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.apache.spark.sql.Row;
+import org.sparkpeft.core.error.DataException;
+import scala.collection.Iterable;
+import scala.jdk.javaapi.CollectionConverters;
+
+/** Turns a row (text, pair, label, client) into a {@link RawExample}. Words of a pre-split text are joined by {@link #WORD_SEPARATOR}. */
+final class RowReader implements Serializable {
+  private static final long serialVersionUID = 1L;
+
+  /** The unit separator: a character that no sensible word holds. */
+  static final char WORD_SEPARATOR = '\u001F';
+
+  private final String task;
+  private final HashMap<String, Integer> indexOfLabel = new HashMap<>();
+
+  RowReader(String task, List<String> labels) {
+    this.task = task;
+    for (int i = 0; i < labels.size(); i++) {
+      indexOfLabel.put(labels.get(i), i);
+    }
+  }
+
+  /**
+   * @param row columns in the order text, pair, label, client; pair, label and client may be null
+   * @throws DataException if the text is null or the label unknown
+   */
+  RawExample read(Row row) {
+    if (row.isNullAt(0)) {
+      throw new DataException("data.text: a row without text was met; remove such rows or fill them");
+    }
+    String text = text(row.get(0));
+    String pair = row.isNullAt(1) ? "" : text(row.get(1));
+    return new RawExample(text, pair, targets(row, text));
+  }
+
+  private RawExample.Targets targets(Row row, String text) {
+    return switch (task) {
+      case "text-classification" -> new RawExample.Targets(index(row.get(2)));
+      case "multi-label-classification" -> {
+        float[] hot = new float[indexOfLabel.size()];
+        for (String name : strings(row.get(2))) {
+          hot[index(name)] = 1;
+        }
+        yield new RawExample.Targets(hot);
+      }
+      case "regression" -> new RawExample.Targets(number(row.get(2)));
+      case "token-classification" -> {
+        List<String> names = strings(row.get(2));
+        long words = text.chars().filter(c -> c == WORD_SEPARATOR).count() + 1;
+        if (names.size() != words) {
+          throw new DataException("data.label: a text of " + words + " words has " + names.size() + " labels");
+        }
+        float[] indices = new float[names.size()];
+        for (int i = 0; i < indices.length; i++) {
+          indices[i] = index(names.get(i));
+        }
+        yield new RawExample.Targets(indices);
+      }
+      case "sentence-embedding" -> new RawExample.Targets();
+      default -> throw new IllegalStateException("no reader for task " + task);
+    };
+  }
+
+  private int index(Object label) {
+    Integer index = indexOfLabel.get(String.valueOf(label));
+    if (index == null) {
+      throw new DataException(
+          "data.label: label \"" + label + "\" does not occur in the training data; the known ones are " + first(indexOfLabel));
+    }
+    return index;
+  }
+
+  private static String first(Map<String, Integer> labels) {
+    return labels.keySet().stream().sorted().limit(10).toList() + (labels.size() > 10 ? " and " + (labels.size() - 10) + " more" : "");
+  }
+
+  private static float number(Object label) {
+    if (label instanceof Number number && Double.isFinite(number.doubleValue())) {
+      return number.floatValue();
+    }
+    throw new DataException("data.label: regression needs finite numbers, got " + label);
+  }
+
+  private static String text(Object value) {
+    return value instanceof Iterable<?> ? String.join(String.valueOf(WORD_SEPARATOR), strings(value)) : String.valueOf(value);
+  }
+
+  private static List<String> strings(Object value) {
+    if (value instanceof Iterable<?> many) {
+      return CollectionConverters.asJava(many.toSeq()).stream().map(String::valueOf).toList();
+    }
+    throw new DataException("data.label: an array of labels was expected, got " + value);
+  }
+}

@@ -1,0 +1,93 @@
+package org.sparkpeft.federated.client;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.error.FormatException;
+import org.sparkpeft.core.io.AdapterDirectory;
+import org.sparkpeft.core.io.AtomicFiles;
+import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.train.AdapterImport;
+import org.sparkpeft.core.train.TaskConfig;
+import org.sparkpeft.core.vector.ParameterVector;
+
+/**
+ * A trained adapter and all that is needed to use it. On disk a Hugging Face PEFT folder with one file more, {@code spark_peft.json},
+ * which says what PEFT's files do not: task, labels, pooling, length and base model.
+ *
+ * @param runtime base model, task and method
+ * @param parameters trained values
+ */
+public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
+  private static final String FILE = "spark_peft.json";
+  private static final int MAX_BYTES = 16 << 20;
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  /** Writes both. */
+  public static void write(Path folder, RuntimeSpec runtime, ParameterVector parameters) {
+    ExecutorRuntime.of(runtime).model().exportAdapter(parameters, folder);
+    ObjectNode node = JSON.createObjectNode();
+    node.put("model", runtime.model());
+    node.put("task", runtime.task().task());
+    node.set("labels", JSON.valueToTree(runtime.task().labels()));
+    node.put("pooling", runtime.task().pooling());
+    node.put("max_length", runtime.task().maxLength());
+    AtomicFiles.write(folder.resolve(FILE), node.toPrettyString().getBytes(java.nio.charset.StandardCharsets.UTF_8));
+  }
+
+  /** Reads a folder that {@link #write} wrote. */
+  public static TunedAdapter read(Path folder) {
+    return read(folder, Optional.empty(), Optional.empty());
+  }
+
+  /**
+   * Reads an adapter folder.
+   *
+   * @param model base model, where the folder does not know or another copy is meant
+   * @param task task, where the folder does not know
+   * @throws ConfigException if neither the folder nor the caller knows
+   */
+  public static TunedAdapter read(Path folder, Optional<String> model, Optional<TaskConfig> task) {
+    AdapterDirectory adapter = AdapterDirectory.read(folder);
+    Optional<JsonNode> known = known(folder.resolve(FILE));
+    String base =
+        model
+            .or(() -> known.map(node -> node.path("model").asText()))
+            .orElseThrow(() -> new ConfigException("--model", "the adapter does not say which base model it is for; name one"));
+    TaskConfig what =
+        known
+            .map(TunedAdapter::task)
+            .or(() -> task)
+            .orElseThrow(() -> new ConfigException("--labels", "the adapter does not name its classes; give them in order"));
+    PeftConfig peft = AdapterImport.config(adapter);
+    RuntimeSpec runtime = new RuntimeSpec(base, what, peft, 1);
+    return new TunedAdapter(runtime, ExecutorRuntime.of(runtime).model().importAdapter(adapter));
+  }
+
+  private static Optional<JsonNode> known(Path file) {
+    if (!Files.exists(file)) {
+      return Optional.empty();
+    }
+    try {
+      if (Files.size(file) > MAX_BYTES) {
+        throw new FormatException(file.toString(), "has " + Files.size(file) + " bytes, at most " + MAX_BYTES);
+      }
+      return Optional.of(JSON.readTree(Files.readAllBytes(file)));
+    } catch (IOException e) {
+      throw new FormatException(file.toString(), "cannot be read: " + e.getMessage(), e);
+    }
+  }
+
+  private static TaskConfig task(JsonNode node) {
+    List<String> labels = new ArrayList<>();
+    node.path("labels").forEach(label -> labels.add(label.asText()));
+    return new TaskConfig(node.path("task").asText(), labels, node.path("pooling").asText("auto"), node.path("max_length").asInt());
+  }
+}

@@ -1,0 +1,42 @@
+package org.sparkpeft.federated.track;
+
+import java.util.Collection;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+
+/** How metrics are chosen and shown. Names are those of the evaluation events. */
+final class Metric {
+  private static final List<String> PREFERRED =
+      List.of("accuracy", "macro_f1", "micro_f1", "f1", "spearman", "pearson", "mcc");
+  private static final Set<String> FRACTIONS =
+      Set.of("accuracy", "macro_f1", "micro_f1", "f1", "precision", "recall", "subset_accuracy");
+
+  private Metric() {}
+
+  /** The metric to show first: accuracy where there is one; never the loss if there is another. */
+  static Optional<String> primary(Collection<String> names) {
+    return PREFERRED.stream()
+        .filter(names::contains)
+        .findFirst()
+        .or(() -> names.stream().filter(name -> !name.equals("loss")).sorted().findFirst())
+        .or(() -> names.stream().findFirst());
+  }
+
+  static boolean isFraction(String name) {
+    return FRACTIONS.contains(name);
+  }
+
+  static String show(String name, double value) {
+    return isFraction(name) ? Text.percent(value) : Text.decimal(value, 3);
+  }
+
+  /** {@code Macro F1} for {@code macro_f1}. */
+  static String title(String name) {
+    String words = name.replace('_', ' ').replace("f1", "F1");
+    if (name.equals("mcc")) {
+      return "Matthews correlation";
+    }
+    return words.isEmpty() ? name : Character.toUpperCase(words.charAt(0)) + words.substring(1);
+  }
+}

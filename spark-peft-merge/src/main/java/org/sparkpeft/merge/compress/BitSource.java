@@ -1,0 +1,11 @@
+package org.sparkpeft.merge.compress;
+
+/** Gives back what a {@link BitSink} took. */
+interface BitSource {
+  /**
+   * The next {@code count} bits (0..32) as a non-negative number.
+   *
+   * @throws org.sparkpeft.core.error.FormatException when the bytes end
+   */
+  long bits(int count);
+}

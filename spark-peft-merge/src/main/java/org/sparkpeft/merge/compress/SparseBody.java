@@ -1,0 +1,172 @@
+package org.sparkpeft.merge.compress;
+
+import java.util.List;
+import org.sparkpeft.core.vector.ParameterLayout;
+
+/**
+ * The part of a payload that holds kept positions and values, in one of two forms.
+ *
+ * <p>Stream: one range-coded stream; for each tensor its mask, coded with an adaptive probability
+ * that starts fresh, then its values as unmodelled bits. Costs about a byte a tensor more than the
+ * entropy.
+ *
+ * <p>Sections, each byte-aligned: u8 tag = position coder * 32 + Rice parameter; unless empty:
+ * varint K, positions, values. The coder with the fewest bytes is taken for each tensor.
+ */
+final class SparseBody {
+  private SparseBody() {}
+
+  /** Receives each decoded tensor. */
+  interface Receiver {
+    /** {@code positions[0..count)} are flat positions, {@code values[0..count)} their values. */
+    void tensor(ParameterLayout.Entry entry, int[] positions, float[] values, int count);
+  }
+
+  static byte[] stream(Sparse kept, ParameterLayout layout, Quantiser quantiser) {
+    RangeEncoder coder = new RangeEncoder(64 + kept.count());
+    int from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = kept.firstAtOrAfter(entry.end());
+      PositionCoder.writeRange(coder, kept.positions(), from, to, entry.offset(), entry.size());
+      quantiser.write(coder, kept.values(), from, to);
+      from = to;
+    }
+    return coder.finish();
+  }
+
+  static void readStream(
+      RangeDecoder coder, ParameterLayout layout, ValueFormat format, Receiver receiver) {
+    int largest = largest(layout);
+    int[] positions = new int[largest];
+    float[] values = new float[largest];
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int count = PositionCoder.readRange(coder, positions, entry.offset(), entry.size());
+      format.read(coder, values, count);
+      receiver.tensor(entry, positions, values, count);
+    }
+    coder.finish();
+  }
+
+  /** Bytes of the section form, without writing it. */
+  static long sectionBytes(Sparse kept, ParameterLayout layout, Quantiser quantiser) {
+    long bytes = 0;
+    int from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = kept.firstAtOrAfter(entry.end());
+      bytes += SectionChoice.best(kept, from, to, entry, quantiser.format()).bytes();
+      from = to;
+    }
+    return bytes;
+  }
+
+  static void writeSections(
+      ByteSink sink, Sparse kept, ParameterLayout layout, Quantiser quantiser) {
+    int from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = kept.firstAtOrAfter(entry.end());
+      SectionChoice choice = SectionChoice.best(kept, from, to, entry, quantiser.format());
+      sink.u8(choice.coder().id() << 5 | choice.parameter());
+      if (from < to) {
+        sink.varint(to - from);
+        writeSection(sink, kept, from, to, entry, quantiser, choice);
+        sink.align();
+      }
+      from = to;
+    }
+  }
+
+  private static void writeSection(
+      ByteSink sink,
+      Sparse kept,
+      int from,
+      int to,
+      ParameterLayout.Entry entry,
+      Quantiser quantiser,
+      SectionChoice choice) {
+    int[] positions = kept.positions();
+    switch (choice.coder()) {
+      case RICE -> RiceCode.write(sink, positions, from, to, entry.offset(), choice.parameter());
+      case BITMASK ->
+          PositionCoder.writeBitmask(sink, positions, from, to, entry.offset(), entry.size());
+      case LIST -> PositionCoder.writeList(sink, positions, from, to, entry.offset());
+      case TERNARY_DIGITS -> {
+        if (quantiser instanceof Ternary.Mean mean) {
+          sink.f32(mean.magnitude(kept.values(), from, to));
+        }
+        boolean[] negative = new boolean[to - from];
+        for (int i = from; i < to; i++) {
+          negative[i - from] = kept.value(i) < 0;
+        }
+        PositionCoder.writeDigits(
+            sink, positions, from, to, entry.offset(), entry.size(), negative);
+      }
+      case EMPTY, RANGE -> throw new IllegalStateException("never chosen for a kept section");
+    }
+    if (choice.coder() != PositionCoder.TERNARY_DIGITS) {
+      sink.align();
+      quantiser.write(sink, kept.values(), from, to);
+    }
+  }
+
+  static void readSections(
+      ByteSource source, ParameterLayout layout, ValueFormat format, Receiver receiver) {
+    float[] values = new float[largest(layout)];
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int tag = source.u8();
+      PositionCoder coder = PositionCoder.of(tag >>> 5, source);
+      if (coder == PositionCoder.EMPTY) {
+        receiver.tensor(entry, new int[0], values, 0);
+        continue;
+      }
+      int count = source.varint("number of kept entries", entry.size());
+      int[] positions = readSection(source, coder, tag & 31, count, entry, format, values);
+      source.align();
+      receiver.tensor(entry, positions, values, count);
+    }
+    source.requireEnd();
+  }
+
+  private static int[] readSection(
+      ByteSource source,
+      PositionCoder coder,
+      int parameter,
+      int count,
+      ParameterLayout.Entry entry,
+      ValueFormat format,
+      float[] values) {
+    int[] positions =
+        switch (coder) {
+          case RICE -> RiceCode.read(source, count, entry.offset(), entry.size(), parameter);
+          case BITMASK -> PositionCoder.readBitmask(source, count, entry.offset(), entry.size());
+          case LIST -> PositionCoder.readList(source, count, entry.offset(), entry.size());
+          case TERNARY_DIGITS -> {
+            if (!(format instanceof Ternary.Format ternary)) {
+              throw coder.unusable(source);
+            }
+            float scale = ternary.readScale(source);
+            boolean[] negative = new boolean[count];
+            int[] read =
+                PositionCoder.readDigits(source, count, entry.offset(), entry.size(), negative);
+            for (int i = 0; i < count; i++) {
+              values[i] = negative[i] ? -scale : scale;
+            }
+            yield read;
+          }
+          case EMPTY, RANGE -> throw coder.unusable(source);
+        };
+    if (coder != PositionCoder.TERNARY_DIGITS) {
+      source.align();
+      format.read(source, values, count);
+    }
+    return positions;
+  }
+
+  private static int largest(ParameterLayout layout) {
+    List<ParameterLayout.Entry> entries = layout.entries();
+    int largest = 0;
+    for (ParameterLayout.Entry entry : entries) {
+      largest = Math.max(largest, entry.size());
+    }
+    return largest;
+  }
+}

@@ -1,0 +1,236 @@
+package org.sparkpeft.tests.arch;
+
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.classes;
+import static com.tngtech.archunit.lang.syntax.ArchRuleDefinition.noClasses;
+import static com.tngtech.archunit.library.dependencies.SlicesRuleDefinition.slices;
+import static org.assertj.core.api.Assertions.assertThat;
+
+import com.tngtech.archunit.base.DescribedPredicate;
+import com.tngtech.archunit.core.domain.JavaClass;
+import com.tngtech.archunit.core.domain.JavaClasses;
+import com.tngtech.archunit.core.importer.ClassFileImporter;
+import com.tngtech.archunit.core.importer.ImportOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/**
+ * The table of packages in the README, as a test: what each may import, and that nothing goes in
+ * circles.
+ */
+class PackageDirectionTest {
+  private static final String ROOT = "org.sparkpeft.";
+  private static final JavaClasses CLASSES =
+      new ClassFileImporter()
+          .withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)
+          .importPackages("org.sparkpeft");
+
+  private static final String DJL = "ai.djl..";
+  private static final String SPARK = "org.apache.spark..";
+  private static final String HADOOP = "org.apache.hadoop..";
+  private static final String SCALA = "scala..";
+  private static final String JACKSON = "com.fasterxml.jackson..";
+  private static final String ARROW = "org.apache.arrow..";
+
+  /** Package to what it may import, besides itself, the JDK, slf4j and the null annotations. */
+  private static final Map<String, List<String>> MAY_IMPORT = mayImport();
+
+  private static Map<String, List<String>> mayImport() {
+    Map<String, List<String>> table = new TreeMap<>();
+    table.put("core.error", List.of());
+    table.put("core.random", List.of());
+    table.put("core.vector", List.of());
+    table.put("core.io", List.of("core.error", "core.vector", JACKSON));
+    table.put("core.engine", List.of("core.error", "core.vector", DJL));
+    table.put("core.nn", List.of("core.engine", "core.error", DJL));
+    table.put(
+        "core.model",
+        List.of(
+            "core.nn",
+            "core.io",
+            "core.engine",
+            "core.vector",
+            "core.error",
+            "core.random",
+            DJL,
+            JACKSON));
+    table.put("core.text", List.of("core.io", "core.error", DJL, JACKSON));
+    table.put(
+        "core.data",
+        List.of(
+            "core.text",
+            "core.engine",
+            "core.model",
+            "core.error",
+            "core.random",
+            "core.train",
+            ARROW,
+            SPARK));
+    table.put(
+        "core.peft",
+        List.of(
+            "core.vector",
+            "core.nn",
+            "core.model",
+            "core.engine",
+            "core.random",
+            "core.error",
+            "core.io",
+            DJL,
+            JACKSON));
+    table.put(
+        "core.train",
+        List.of(
+            "core.error",
+            "core.random",
+            "core.vector",
+            "core.io",
+            "core.engine",
+            "core.nn",
+            "core.model",
+            "core.text",
+            "core.peft",
+            DJL,
+            JACKSON));
+    table.put("merge.compress", List.of("core.vector", "core.error", "core.random"));
+    table.put(
+        "merge.method", List.of("core.vector", "core.error", "core.random", "merge.compress"));
+    table.put(
+        "federated.aggregate",
+        List.of("core.vector", "core.error", "merge.method", "merge.compress"));
+    table.put(
+        "federated.server",
+        List.of("federated.aggregate", "core.vector", "core.io", "core.error", JACKSON));
+    table.put(
+        "federated.client",
+        List.of(
+            "core",
+            "merge.compress",
+            "federated.aggregate",
+            "federated.config",
+            SPARK,
+            HADOOP,
+            SCALA,
+            ARROW));
+    table.put(
+        "federated.config",
+        List.of(
+            "core.error",
+            "core.peft",
+            "core.train",
+            "merge.compress",
+            "federated.aggregate",
+            "federated.server",
+            "org.snakeyaml.."));
+    table.put(
+        "federated.round",
+        List.of(
+            "core",
+            "merge.compress",
+            "federated.client",
+            "federated.config",
+            "federated.aggregate",
+            "federated.server",
+            SPARK,
+            HADOOP,
+            SCALA));
+    table.put(
+        "federated.track",
+        List.of(
+            "core.error",
+            "core.io",
+            "federated.round",
+            JACKSON,
+            "org.knowm.xchart..",
+            "de.erichseifert.."));
+    return table;
+  }
+
+  static List<String> packages() {
+    return new ArrayList<>(MAY_IMPORT.keySet());
+  }
+
+  @ParameterizedTest
+  @MethodSource("packages")
+  void importsOnlyWhatItsLineNames(String name) {
+    List<String> allowed =
+        new ArrayList<>(List.of(ROOT + name, "java..", "javax..", "org.slf4j..", "org.jspecify.."));
+    for (String other : MAY_IMPORT.get(name)) {
+      if (other.endsWith("..")) {
+        allowed.add(other);
+      } else if (other.equals("core")) {
+        allowed.add(ROOT + "core..");
+      } else {
+        allowed.add(ROOT + other);
+      }
+    }
+    classes()
+        .that()
+        .resideInAPackage(ROOT + name)
+        .should()
+        .onlyDependOnClassesThat(
+            JavaClass.Predicates.resideInAnyPackage(allowed.toArray(String[]::new))
+                .or(isPrimitiveOrArrayOfJdk()))
+        .check(CLASSES);
+  }
+
+  @Test
+  void everyPackageHasALineOrIsAtTheTop() {
+    List<String> top = List.of("federated.ml", "federated.cli");
+    List<String> found =
+        CLASSES.stream()
+            .map(JavaClass::getPackageName)
+            .distinct()
+            .map(n -> n.substring(ROOT.length()))
+            .sorted()
+            .toList();
+    assertThat(found)
+        .allMatch(n -> MAY_IMPORT.containsKey(n) || top.contains(n), "has a line in the table");
+    assertThat(found).containsAll(MAY_IMPORT.keySet());
+    assertThat(CLASSES.size()).as("classes seen").isGreaterThan(150);
+  }
+
+  @Test
+  void packagesHaveNoCycles() {
+    slices().matching("org.sparkpeft.(**)").should().beFreeOfCycles().check(CLASSES);
+  }
+
+  @Test
+  void nothingImportsTheTop() {
+    noClasses()
+        .that()
+        .resideOutsideOfPackages(ROOT + "federated.ml", ROOT + "federated.cli")
+        .should()
+        .dependOnClassesThat()
+        .resideInAnyPackage(ROOT + "federated.ml", ROOT + "federated.cli")
+        .check(CLASSES);
+  }
+
+  @Test
+  void onlyTheEngineKnowsItsOwnKind() {
+    noClasses()
+        .that()
+        .resideOutsideOfPackage(ROOT + "core.engine")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage("ai.djl.pytorch..")
+        .check(CLASSES);
+    noClasses()
+        .that()
+        .resideOutsideOfPackage(ROOT + "core..")
+        .should()
+        .dependOnClassesThat()
+        .resideInAPackage(DJL)
+        .check(CLASSES);
+  }
+
+  private static DescribedPredicate<JavaClass> isPrimitiveOrArrayOfJdk() {
+    return DescribedPredicate.describe(
+        "primitives and arrays",
+        c -> c.isPrimitive() || (c.isArray() && c.getBaseComponentType().isPrimitive()));
+  }
+}

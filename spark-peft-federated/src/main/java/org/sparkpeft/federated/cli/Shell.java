@@ -17,11 +17,18 @@ record Shell(Path directory, Map<String, String> variables, PrintStream progress
     return new Shell(Path.of(""), System.getenv(), System.err);
   }
 
-  /** Folder of what may be made again at any time: {@code SPARK_PEFT_CACHE}, or in the home. */
+  /**
+   * Folder of what may be made again at any time: {@code SPARK_PEFT_CACHE}, else {@code
+   * $XDG_CACHE_HOME/spark-peft}, else {@code ~/.cache/spark-peft}.
+   */
   Path cache() {
-    String given = variables.getOrDefault("SPARK_PEFT_CACHE", "");
-    return given.isEmpty()
-        ? Path.of(System.getProperty("user.home"), ".cache", "spark-peft")
-        : directory.resolve(given).toAbsolutePath();
+    String given = variables.getOrDefault("SPARK_PEFT_CACHE", "").strip();
+    if (!given.isEmpty()) {
+      return directory.resolve(given).toAbsolutePath();
+    }
+    String xdg = variables.getOrDefault("XDG_CACHE_HOME", "").strip();
+    return xdg.startsWith("/")
+        ? Path.of(xdg, "spark-peft")
+        : Path.of(System.getProperty("user.home"), ".cache", "spark-peft");
   }
 }

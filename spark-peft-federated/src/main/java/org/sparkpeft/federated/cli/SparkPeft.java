@@ -30,6 +30,7 @@ import picocli.CommandLine.ScopeType;
       TrainCommand.class,
       EvaluateCommand.class,
       PredictCommand.class,
+      InspectCommand.class,
       ClusterCommand.class,
       VersionCommand.class,
       CompletionCommand.class

@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
@@ -29,7 +30,7 @@ import org.sparkpeft.core.error.ConfigException;
 final class StandaloneCluster {
   private static final String MASTER = "org.apache.spark.deploy.master.Master";
   private static final String WORKER = "org.apache.spark.deploy.worker.Worker";
-  private static final Duration START_LIMIT = Duration.ofSeconds(60);
+  private static final Duration START_LIMIT = Duration.ofSeconds(180);
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private final Path folder;
@@ -168,7 +169,10 @@ final class StandaloneCluster {
    * @return how many were ended
    */
   int stop() {
-    List<DaemonProcess> processes = DaemonProcess.readAll(folder);
+    List<DaemonProcess> processes = new ArrayList<>(DaemonProcess.readAll(folder));
+    // Workers before their master, whose absence they would complain about; all at once.
+    Collections.reverse(processes);
+    processes.forEach(process -> process.handle().ifPresent(ProcessHandle::destroy));
     int ended = 0;
     for (DaemonProcess process : processes) {
       if (process.end()) {

@@ -116,6 +116,11 @@ final class EncoderBackbone implements Backbone {
     return frozen.tensor(tensor).toFloatArray();
   }
 
+  /** Tensors the model owns; a forward pass must not add any. */
+  int ownedTensors() {
+    return manager.getManagedArrays().size();
+  }
+
   @Override
   public void close() {
     attention.close();

@@ -98,7 +98,8 @@ public final class LocalTrainer {
         flat.set(parameters);
         List<int[]> group = batches.of(update);
         for (int micro = 0; micro < group.size(); micro++) {
-          ExampleBatch batch = batch(examples, group.get(micro));
+          ExampleBatch batch =
+              ExampleBatch.of(examples, group.get(micro), objective.pairs(), model.padId());
           Philox random = dropout.child(update).child(micro);
           double loss = addGradient(manager, flat, batch, random, 1f / group.size(), gradient);
           requireFinite("the loss", loss, update, plan);
@@ -119,10 +120,6 @@ public final class LocalTrainer {
     }
     return new LocalResult(
         trained, examples.size(), updates, lossSum / lossCount, tokens, System.nanoTime() - began);
-  }
-
-  private ExampleBatch batch(TokenExamples examples, int[] indices) {
-    return ExampleBatch.of(examples, indices, objective.pairs(), model.padId());
   }
 
   /** Adds {@code factor} times the batch's gradient to {@code sum} and returns the loss. */
@@ -191,7 +188,11 @@ public final class LocalTrainer {
   public Evaluation evaluate(ParameterVector parameters, TokenExamples examples) {
     requireExamples(examples);
     Evaluation.Counter counter = objective.none().counter();
-    forward(parameters, examples, (batch, outputs) -> counter.add(objective.score(outputs, batch)));
+    forward(
+        parameters,
+        examples,
+        objective.pairs(),
+        (batch, outputs) -> counter.add(objective.score(outputs, batch)));
     return counter.result();
   }
 
@@ -206,6 +207,7 @@ public final class LocalTrainer {
     forward(
         parameters,
         examples,
+        false,
         (batch, outputs) -> {
           int size = outputs.length / batch.tokens().size();
           for (int row = 0; row < batch.size(); row++) {
@@ -224,17 +226,18 @@ public final class LocalTrainer {
     void accept(ExampleBatch batch, float[] outputs);
   }
 
-  private void forward(ParameterVector parameters, TokenExamples examples, BatchConsumer consumer) {
+  private void forward(
+      ParameterVector parameters, TokenExamples examples, boolean pairs, BatchConsumer consumer) {
     requireLayout(parameters);
     ComputeDevice device = model.device();
     device.bindThread();
     FlatParameters flat = new FlatParameters(model.layout());
     flat.set(parameters.toArray());
-    int size = objective.pairs() ? config.batchSize() : EVALUATION_BATCH;
+    int size = pairs ? config.batchSize() : EVALUATION_BATCH;
     try (NDManager manager = device.newManager()) {
-      for (int[] indices : Batching.forEvaluation(examples, size, objective.pairs())) {
+      for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
-          ExampleBatch batch = batch(examples, indices);
+          ExampleBatch batch = ExampleBatch.of(examples, indices, pairs, model.padId());
           Map<String, NDArray> views = flat.views(flat.leaf(step, false));
           TuningContext context = new TuningContext(step, false, Philox.of(0, "unused"));
           consumer.accept(

@@ -82,7 +82,9 @@ class LoraGoldenTest {
         if (prefix == steps) {
           assertTensors(model, result.parameters(), expected);
           assertLogits(trainer, result.parameters(), examples, golden.get("logits_final"));
-          assertFused(model, directory, result.parameters(), golden.get("merge"));
+          if (name.equals("minilm-lora-patterns")) { // writes the whole model, so only once
+            assertFused(model, directory, result.parameters(), golden.get("merge"));
+          }
           assertRoundTrip(model, result.parameters());
         }
       }
@@ -105,10 +107,14 @@ class LoraGoldenTest {
     assertThat(expected.tensors()).hasSameSizeAs(model.layout().entries());
     for (TensorData tensor : expected.tensors().values()) {
       String name = tensor.name().substring("base_model.model.".length());
-      assertThat(trained.tensor(name))
-          .as(name)
-          .usingComparatorWithPrecision(5e-5f)
-          .containsExactly(tensor.toFloats());
+      float[] actual = trained.tensor(name);
+      float[] wanted = tensor.toFloats();
+      assertThat(actual).hasSameSizeAs(wanted);
+      double worst = 0;
+      for (int i = 0; i < actual.length; i++) {
+        worst = Math.max(worst, Math.abs((double) actual[i] - wanted[i]));
+      }
+      assertThat(worst).as(name).isLessThan(5e-5);
     }
   }
 

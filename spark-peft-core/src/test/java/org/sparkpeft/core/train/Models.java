@@ -49,8 +49,8 @@ final class Models {
   }
 
   static TaskConfig classification(int labels) {
-    return TaskConfig.textClassification(
-        IntStream.range(0, labels).mapToObj(i -> "label" + i).toList());
+    List<String> names = IntStream.range(0, labels).mapToObj(i -> "label" + i).toList();
+    return new TaskConfig("text-classification", names, "auto", 32);
   }
 
   /** AdamW as the reference numbers use it: constant rate, no clipping. */

@@ -1,9 +1,16 @@
 package org.sparkpeft.core.train;
 
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.DataInputStream;
+import java.io.DataOutputStream;
+import java.io.IOException;
 import java.io.Serializable;
+import java.io.UncheckedIOException;
 import java.math.BigDecimal;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import org.sparkpeft.core.error.FormatException;
 
 /**
  * Scores of a model on some examples, as exact counts: merging the evaluations of parts of a data
@@ -253,6 +260,66 @@ public final class Evaluation implements Serializable {
   @Override
   public String toString() {
     return "Evaluation[" + items + " items, " + metrics() + "]";
+  }
+
+  /** These counts as bytes, for {@link #fromBytes}. */
+  public byte[] toBytes() {
+    try {
+      ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+      DataOutputStream out = new DataOutputStream(bytes);
+      out.writeByte(kind.ordinal());
+      out.writeLong(items);
+      out.writeLong(lossUnits);
+      out.writeInt(counts.length);
+      out.writeInt(counts.length == 0 ? 0 : counts[0].length);
+      for (long[] row : counts) {
+        for (long count : row) {
+          out.writeLong(count);
+        }
+      }
+      out.writeInt(moments.length);
+      for (BigDecimal moment : moments) {
+        out.writeUTF(moment.toString());
+      }
+      return bytes.toByteArray();
+    } catch (IOException e) {
+      throw new UncheckedIOException("cannot happen in memory", e);
+    }
+  }
+
+  /**
+   * Reads what {@link #toBytes} wrote.
+   *
+   * @throws FormatException if the bytes are anything else
+   */
+  public static Evaluation fromBytes(byte[] bytes) {
+    try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
+      Kind kind = Kind.values()[in.readByte()];
+      long items = in.readLong();
+      long lossUnits = in.readLong();
+      int rows = in.readInt();
+      int columns = in.readInt();
+      if (rows < 0 || columns < 0 || 8L * rows * columns > in.available()) {
+        throw new IOException(rows + " x " + columns + " counts in " + in.available() + " bytes");
+      }
+      long[][] counts = new long[rows][columns];
+      for (long[] row : counts) {
+        for (int c = 0; c < columns; c++) {
+          row[c] = in.readLong();
+        }
+      }
+      int size = in.readInt();
+      if (size < 0 || size > 6) {
+        throw new IOException(size + " moments");
+      }
+      BigDecimal[] moments = new BigDecimal[size];
+      for (int i = 0; i < size; i++) {
+        moments[i] = new BigDecimal(in.readUTF());
+      }
+      return new Evaluation(kind, items, lossUnits, counts, moments);
+    } catch (IOException | IndexOutOfBoundsException | NumberFormatException e) {
+      throw new FormatException("evaluation", "malformed: " + e.getMessage(), e);
+    }
   }
 
   /** Adds up scores. */

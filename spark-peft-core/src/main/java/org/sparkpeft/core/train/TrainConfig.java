@@ -104,4 +104,23 @@ public record TrainConfig(
     return new TrainConfig(
         1, 0, 8, 1, "adamw", 3e-3, 0.01, 0.9, 0.999, 1e-8, 1.0, "rex", "federation", 0, true);
   }
+
+  public TrainConfig withLocalEpochs(int epochs) {
+    return new TrainConfig(
+        epochs,
+        localSteps,
+        batchSize,
+        gradientAccumulationSteps,
+        optimizer,
+        learningRate,
+        weightDecay,
+        adamBeta1,
+        adamBeta2,
+        adamEpsilon,
+        maxGradNorm,
+        schedule,
+        scheduleScope,
+        warmupRatio,
+        lengthBuckets);
+  }
 }

@@ -97,6 +97,16 @@ public final class TunableModel implements AutoCloseable {
     }
   }
 
+  /**
+   * The same base and task under another method. The base is shared, not copied; closing either
+   * frees it.
+   *
+   * @throws ConfigException if the adapter's configuration does not fit the model
+   */
+  public TunableModel withPeft(PeftConfig other) {
+    return new TunableModel(directory, task, other, device, backbone);
+  }
+
   /** What is trained in full: the user's modules, the output layer, and what the base lacks. */
   private static List<String> savedNames(PeftConfig peft, Backbone backbone) {
     Set<String> names = new LinkedHashSet<>(peft.modulesToSave());

@@ -45,7 +45,12 @@ record TiesAggregator(Aggregator.Weighting weighting, double density, double lam
       FixedPoint.requireUsable(update);
       double share = weighting.share(numExamples, cohort);
       long fixedShare = FixedPoint.of(share);
-      for (int i : TopKSelection.indices(update.toArray(), 0, update.size(), TopKSelection.keptCount(density, update.size()))) {
+      for (int i :
+          TopKSelection.indices(
+              update.toArray(),
+              0,
+              update.size(),
+              TopKSelection.keptCount(density, update.size()))) {
         float value = update.get(i);
         boolean positive = value > 0;
         sums.column(positive ? POSITIVE : NEGATIVE)[i] += FixedPoint.of(value * share);

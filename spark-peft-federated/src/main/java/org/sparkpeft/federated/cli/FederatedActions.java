@@ -19,10 +19,10 @@ import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.train.Evaluation;
 import org.sparkpeft.core.train.TaskConfig;
+import org.sparkpeft.federated.client.DataReader;
 import org.sparkpeft.federated.client.EvaluationJob;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
-import org.sparkpeft.federated.client.DataReader;
 import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.config.ModelConfig;
@@ -39,8 +39,18 @@ import org.sparkpeft.federated.track.SummaryTable;
 
 /** The commands' work: opens Spark, runs, and writes summary and report. */
 final class FederatedActions implements Actions {
-  /** Sections and keys that may differ when a run is resumed: they do not touch what was trained so far. */
-  private static final List<String> MAY_DIFFER = List.of("spark", "evaluate", "rounds.count", "rounds.stall_seconds", "rounds.concurrency", "model.fuse");
+  /**
+   * Sections and keys that may differ when a run is resumed: they do not touch what was trained so
+   * far.
+   */
+  private static final List<String> MAY_DIFFER =
+      List.of(
+          "spark",
+          "evaluate",
+          "rounds.count",
+          "rounds.stall_seconds",
+          "rounds.concurrency",
+          "model.fuse");
 
   @Override
   public Outcome quickstart(Recipe recipe, TrainOptions options, RunListener listener) {
@@ -53,7 +63,8 @@ final class FederatedActions implements Actions {
     if (options.dryRun()) {
       return plan(recipe);
     }
-    RunFolder folder = options.resume() ? resumable(directory, recipe) : RunFolder.create(directory);
+    RunFolder folder =
+        options.resume() ? resumable(directory, recipe) : RunFolder.create(directory);
     try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
       FederatedRun.Result result;
       try (EventLog log = EventLog.open(directory, Clock.systemUTC())) {
@@ -64,13 +75,16 @@ final class FederatedActions implements Actions {
             };
         result = new FederatedRun(spark.session(), recipe, both).run(folder, options.resume());
       }
-      SortedMap<String, Object> summary = Summary.of(EventLog.read(folder.events()).events(), result.adapterSha256());
+      SortedMap<String, Object> summary =
+          Summary.of(EventLog.read(folder.events()).events(), result.adapterSha256());
       Summary.write(folder.summary(), summary);
       Path report = Report.write(directory);
       SortedMap<String, Object> data = new TreeMap<>(summary);
       data.put("run.dir", directory.toString());
       data.put("report", report.toString());
-      return new Outcome(SummaryTable.of(summary) + "\nadapter  " + folder.adapter() + "\nreport   " + report, data);
+      return new Outcome(
+          SummaryTable.of(summary) + "\nadapter  " + folder.adapter() + "\nreport   " + report,
+          data);
     }
   }
 
@@ -79,7 +93,9 @@ final class FederatedActions implements Actions {
     String path = dir.startsWith("file:") ? dir.replaceFirst("^file:/*", "/") : dir;
     if (path.matches("[a-z][a-z0-9+.-]*:.*")) {
       throw new ConfigException(
-          "run.dir", "must be a path the driver can write, such as a mounted /dbfs or /Volumes folder; got " + dir);
+          "run.dir",
+          "must be a path the driver can write, such as a mounted /dbfs or /Volumes folder; got "
+              + dir);
     }
     return Path.of(path).toAbsolutePath();
   }
@@ -91,13 +107,15 @@ final class FederatedActions implements Actions {
     List<String> different = new ArrayList<>();
     now.forEach(
         (key, value) -> {
-          boolean free = MAY_DIFFER.stream().anyMatch(open -> key.equals(open) || key.startsWith(open + "."));
+          boolean free =
+              MAY_DIFFER.stream().anyMatch(open -> key.equals(open) || key.startsWith(open + "."));
           if (!free && !value.equals(before.get(key))) {
             different.add(key + " was " + before.get(key) + " and is now " + value);
           }
         });
     if (!different.isEmpty()) {
-      throw new ConfigException("--resume", "the recipe differs from the run's own: " + String.join("; ", different));
+      throw new ConfigException(
+          "--resume", "the recipe differs from the run's own: " + String.join("; ", different));
     }
     return folder;
   }
@@ -123,7 +141,8 @@ final class FederatedActions implements Actions {
     try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
       Path scratch = Files.createTempDirectory("spark-peft-plan");
       try {
-        FederatedRun.Plan plan = new FederatedRun(spark.session(), recipe, event -> {}).plan(new RunFolder(scratch));
+        FederatedRun.Plan plan =
+            new FederatedRun(spark.session(), recipe, event -> {}).plan(new RunFolder(scratch));
         SortedMap<String, Object> data = new TreeMap<>();
         data.put("clients", plan.clients());
         data.put("clients_per_round", plan.cohort());
@@ -156,16 +175,28 @@ final class FederatedActions implements Actions {
     try (EmbeddedSpark spark = EmbeddedSpark.open(request.spark(), "evaluate")) {
       TunedAdapter adapter = adapter(request.source());
       InputData input = request.data().orElseGet(() -> testData(request.source()));
-      Dataset<Row> rows = new DataReader(spark.session()).read(input.path(), input.format(), input.options());
-      try (ExampleShards shards = FederatedData.testShards(rows, input.text(), input.textPair(), input.label(), adapter.runtime())) {
+      Dataset<Row> rows =
+          new DataReader(spark.session()).read(input.path(), input.format(), input.options());
+      try (ExampleShards shards =
+          FederatedData.testShards(
+              rows, input.text(), input.textPair(), input.label(), adapter.runtime())) {
         Evaluation evaluation =
-            EvaluationJob.run(context(spark.session()), shards, adapter.runtime(), adapter.parameters()).values().stream()
+            EvaluationJob.run(
+                    context(spark.session()), shards, adapter.runtime(), adapter.parameters())
+                .values()
+                .stream()
                 .reduce(Evaluation::merge)
                 .orElseThrow();
         SortedMap<String, Object> data = new TreeMap<>(evaluation.metrics());
         data.put("examples", evaluation.items());
-        StringBuilder lines = new StringBuilder("%-12s %,d".formatted("examples", evaluation.items()));
-        evaluation.metrics().forEach((name, value) -> lines.append(String.format(java.util.Locale.ROOT, "%n%-12s %.4f", name, value)));
+        StringBuilder lines =
+            new StringBuilder("%-12s %,d".formatted("examples", evaluation.items()));
+        evaluation
+            .metrics()
+            .forEach(
+                (name, value) ->
+                    lines.append(
+                        String.format(java.util.Locale.ROOT, "%n%-12s %.4f", name, value)));
         return new Outcome(lines.toString(), data);
       }
     }
@@ -174,7 +205,8 @@ final class FederatedActions implements Actions {
   private static InputData testData(AdapterSource source) {
     if (source instanceof AdapterSource.FromRun run && !run.recipe().data().test().isEmpty()) {
       var data = run.recipe().data();
-      return new InputData(data.test(), data.format(), data.options(), data.text(), data.textPair(), data.label());
+      return new InputData(
+          data.test(), data.format(), data.options(), data.text(), data.textPair(), data.label());
     }
     throw new ConfigException("--data", "name the data to evaluate on");
   }
@@ -186,7 +218,10 @@ final class FederatedActions implements Actions {
     AdapterSource.FromDirectory from = (AdapterSource.FromDirectory) source;
     ModelConfig model = from.model();
     Optional<TaskConfig> task =
-        from.labels().isEmpty() ? Optional.empty() : Optional.of(new TaskConfig(model.task(), from.labels(), model.pooling(), model.maxLength()));
+        from.labels().isEmpty()
+            ? Optional.empty()
+            : Optional.of(
+                new TaskConfig(model.task(), from.labels(), model.pooling(), model.maxLength()));
     return TunedAdapter.read(Path.of(from.adapter()), Optional.of(model.path()), task);
   }
 
@@ -199,8 +234,12 @@ final class FederatedActions implements Actions {
         return predictions.ofTexts(request.texts());
       }
       InputData input = request.data().get();
-      Dataset<Row> rows = new DataReader(spark.session()).read(input.path(), input.format(), input.options());
-      return predictions.ofRows(PredictionJob.withLogits(rows, input.text(), input.textPair(), adapter.runtime(), adapter.parameters(), Predictions.LOGITS), request.out());
+      Dataset<Row> rows =
+          new DataReader(spark.session()).read(input.path(), input.format(), input.options());
+      return predictions.ofRows(
+          PredictionJob.withLogits(
+              rows, input.text(), adapter.runtime(), adapter.parameters(), Predictions.LOGITS),
+          request.out());
     }
   }
 

@@ -47,12 +47,17 @@ final class Predictions {
       row.put("prediction", scored.prediction());
       row.put("score", scored.score());
       rows.add(row);
-      lines.add(String.format(Locale.ROOT, "%-24s %.4f  %s", scored.prediction(), scored.score(), texts.get(i)));
+      lines.add(
+          String.format(
+              Locale.ROOT, "%-24s %.4f  %s", scored.prediction(), scored.score(), texts.get(i)));
     }
     return Outcome.of(String.join(System.lineSeparator(), lines), Map.of("predictions", rows));
   }
 
-  /** Rows with {@code prediction} and {@code score} in place of the logits, written as JSON lines or by the ending of {@code out}. */
+  /**
+   * Rows with {@code prediction} and {@code score} in place of the logits, written as JSON lines or
+   * by the ending of {@code out}.
+   */
   Outcome ofRows(Dataset<Row> withLogits, String out) {
     StructType schema =
         new StructType()
@@ -61,7 +66,8 @@ final class Predictions {
     StructType all = withLogits.drop(LOGITS).schema();
     for (var field : schema.fields()) {
       if (List.of(all.fieldNames()).contains(field.name())) {
-        throw new ConfigException("--data", "the data has a column \"" + field.name() + "\" already; rename it");
+        throw new ConfigException(
+            "--data", "the data has a column \"" + field.name() + "\" already; rename it");
       }
       all = all.add(field);
     }
@@ -69,8 +75,15 @@ final class Predictions {
     int logits = withLogits.schema().fieldIndex(LOGITS);
     MapFunction<Row, Row> score = row -> scored(row, logits, captured);
     String format = out.endsWith(".parquet") ? "parquet" : out.endsWith(".csv") ? "csv" : "json";
-    withLogits.map(score, Encoders.row(all)).write().mode(SaveMode.ErrorIfExists).option("header", true).format(format).save(out);
-    return Outcome.of("predictions written to " + out + " as " + format, Map.of("out", out, "format", format));
+    withLogits
+        .map(score, Encoders.row(all))
+        .write()
+        .mode(SaveMode.ErrorIfExists)
+        .option("header", true)
+        .format(format)
+        .save(out);
+    return Outcome.of(
+        "predictions written to " + out + " as " + format, Map.of("out", out, "format", format));
   }
 
   private static Row scored(Row row, int logits, TaskConfig task) {
@@ -88,8 +101,10 @@ final class Predictions {
   /**
    * What the logits of one text mean.
    *
-   * @param prediction label; for several labels those above one half, joined by commas; for regression the value
-   * @param score probability of the label, or of the least likely of several; for regression the value
+   * @param prediction label; for several labels those above one half, joined by commas; for
+   *     regression the value
+   * @param score probability of the label, or of the least likely of several; for regression the
+   *     value
    */
   record Scored(String prediction, double score) {
 
@@ -98,7 +113,10 @@ final class Predictions {
         case "text-classification" -> best(logits, task.labels());
         case "multi-label-classification" -> above(logits, task.labels());
         case "regression" -> new Scored(String.format(Locale.ROOT, "%.6g", logits[0]), logits[0]);
-        default -> throw new ConfigException("predict", "is for classification and regression; the adapter's task is " + task.task());
+        default ->
+            throw new ConfigException(
+                "predict",
+                "is for classification and regression; the adapter's task is " + task.task());
       };
     }
 

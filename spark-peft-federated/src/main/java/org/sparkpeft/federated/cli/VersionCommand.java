@@ -1,8 +1,8 @@
 package org.sparkpeft.federated.cli;
 
 import java.util.Map;
-import org.sparkpeft.federated.round.Versions;
 import java.util.stream.Collectors;
+import org.sparkpeft.federated.round.Versions;
 
 @picocli.CommandLine.Command(
     name = "version",

@@ -19,8 +19,9 @@ import org.sparkpeft.merge.compress.Payload;
 import org.sparkpeft.merge.compress.PayloadHeader;
 
 /**
- * One client's part of a round: train from the global parameters, encode what changed, keep what the encoding lost. A pure function of
- * the order, the client's examples and its state of an earlier round, so that running it again changes nothing. Knows no Spark.
+ * One client's part of a round: train from the global parameters, encode what changed, keep what
+ * the encoding lost. A pure function of the order, the client's examples and its state of an
+ * earlier round, so that running it again changes nothing. Knows no Spark.
  */
 final class ClientCall {
 
@@ -40,15 +41,17 @@ final class ClientCall {
   }
 
   /**
-   * Runs the client. Whatever goes wrong in it becomes part of the result; only an {@link Error} leaves this method, since after one the
-   * JVM cannot be trusted.
+   * Runs the client. Whatever goes wrong in it becomes part of the result; only an {@link Error}
+   * leaves this method, since after one the JVM cannot be trusted.
    *
    * @param start the global parameters of this round
    * @param stopped asked between steps whether the Spark task was cancelled
    */
   ClientResult run(ClientShard shard, ParameterVector start, Place place, BooleanSupplier stopped) {
     long began = System.nanoTime();
-    BooleanSupplier late = () -> order.clientSeconds() > 0 && (System.nanoTime() - began) * 1e-9 > order.clientSeconds();
+    BooleanSupplier late =
+        () ->
+            order.clientSeconds() > 0 && (System.nanoTime() - began) * 1e-9 > order.clientSeconds();
     try {
       Examples examples = Examples.fromArrow(shard.arrow().array());
       LocalPlan plan =
@@ -84,7 +87,8 @@ final class ClientCall {
       String reason = "took longer than rounds.client_seconds: " + order.clientSeconds();
       return without(shard, ClientResult.LATE, began, place, reason, "");
     } catch (NonFiniteException | NonFiniteUpdateException e) {
-      return without(shard, ClientResult.DROPPED, began, place, OwnFrame.message(e), OwnFrame.of(e));
+      return without(
+          shard, ClientResult.DROPPED, began, place, OwnFrame.message(e), OwnFrame.of(e));
     } catch (RuntimeException e) {
       return without(shard, ClientResult.FAILED, began, place, OwnFrame.message(e), OwnFrame.of(e));
     }
@@ -95,10 +99,13 @@ final class ClientCall {
     if (!order.uplink().errorFeedback()) {
       return codec.encode(update, header);
     }
-    int version = java.util.Objects.requireNonNull(order.cohort().get(clientId), "the client is in the cohort");
+    int version =
+        java.util.Objects.requireNonNull(
+            order.cohort().get(clientId), "the client is in the cohort");
     Optional<byte[]> kept = store.read(clientId, version);
     TaskVector residual =
-        kept.map(bytes -> Payload.decode(bytes, model.layout()).vector()).orElseGet(() -> TaskVector.zeros(model.layout()));
+        kept.map(bytes -> Payload.decode(bytes, model.layout()).vector())
+            .orElseGet(() -> TaskVector.zeros(model.layout()));
     ErrorFeedback.Encoded encoded = ErrorFeedback.encode(codec, residual, update, header);
     store.write(clientId, order.round(), DENSE.encode(encoded.residual(), header));
     return encoded.payload();
@@ -107,7 +114,8 @@ final class ClientCall {
   /** Residuals are kept exactly. */
   private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
 
-  private static ClientResult without(ClientShard shard, String status, long began, Place place, String error, String frame) {
+  private static ClientResult without(
+      ClientShard shard, String status, long began, Place place, String error, String frame) {
     return new ClientResult(
         shard.clientId(),
         status,

@@ -10,7 +10,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * All examples of one client, tokenised, as one element of an RDD. Travels as bytes; the examples are an Arrow record batch.
+ * All examples of one client, tokenised, as one element of an RDD. Travels as bytes; the examples
+ * are an Arrow record batch.
  *
  * @param clientId who
  * @param numExamples how many

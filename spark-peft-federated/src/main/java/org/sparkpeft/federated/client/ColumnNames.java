@@ -21,7 +21,12 @@ final class ColumnNames {
   static void require(Dataset<Row> rows, String setting, String column) {
     List<String> present = Arrays.asList(rows.columns());
     if (!present.contains(column)) {
-      throw new DataException(setting + ": there is no column \"" + column + "\"; the data has " + String.join(", ", present));
+      throw new DataException(
+          setting
+              + ": there is no column \""
+              + column
+              + "\"; the data has "
+              + String.join(", ", present));
     }
   }
 }

@@ -10,4 +10,5 @@ import java.io.Serializable;
  * @param label label, empty for tasks without
  * @param client client id, empty when clients are made up
  */
-public record DataColumns(String text, String pair, String label, String client) implements Serializable {}
+public record DataColumns(String text, String pair, String label, String client)
+    implements Serializable {}

@@ -13,7 +13,10 @@ import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.core.error.DataException;
 
-/** Opens what a recipe calls data: any format and location Spark reads, a table, or a data set shipped with spark-peft. */
+/**
+ * Opens what a recipe calls data: any format and location Spark reads, a table, or a data set
+ * shipped with spark-peft.
+ */
 public final class DataReader {
   /** Locations of data sets that come with spark-peft, as JSON lines on the class path. */
   public static final String BUNDLED = "bundled:";
@@ -26,7 +29,8 @@ public final class DataReader {
 
   /**
    * @param location path, URI, table name (format {@code table}) or {@code bundled:NAME}
-   * @param format any name Spark's reader knows, for example json, csv, parquet, orc, text, or {@code table}
+   * @param format any name Spark's reader knows, for example json, csv, parquet, orc, text, or
+   *     {@code table}
    * @param options options for Spark's reader
    * @throws DataException if there is nothing there, or not in that format
    */
@@ -40,10 +44,18 @@ public final class DataReader {
       }
       return spark.read().options(options).format(format).load(location);
     } catch (Exception e) {
-      // Spark declares AnalysisException in Scala only, so the Java compiler does not let it be caught by name alone.
-      if (e instanceof AnalysisException || e.getClass().getName().endsWith("ClassNotFoundException")) {
+      // Spark declares AnalysisException in Scala only, so the Java compiler does not let it be
+      // caught by name alone.
+      if (e instanceof AnalysisException
+          || e.getClass().getName().endsWith("ClassNotFoundException")) {
         throw new DataException(
-            location + " cannot be read as " + format + ": " + firstLine(e) + "; check data.train, data.test and data.format", e);
+            location
+                + " cannot be read as "
+                + format
+                + ": "
+                + firstLine(e)
+                + "; check data.train, data.test and data.format",
+            e);
       }
       throw e;
     }
@@ -54,7 +66,11 @@ public final class DataReader {
     String resource = "/bundled/" + location.substring(BUNDLED.length());
     try (InputStream in = DataReader.class.getResourceAsStream(resource)) {
       if (in == null) {
-        throw new DataException(location + " does not come with spark-peft; there is " + BUNDLED + "support-requests/train.jsonl");
+        throw new DataException(
+            location
+                + " does not come with spark-peft; there is "
+                + BUNDLED
+                + "support-requests/train.jsonl");
       }
       List<String> lines = new String(in.readAllBytes(), StandardCharsets.UTF_8).lines().toList();
       return spark.read().json(spark.createDataset(lines, Encoders.STRING()));

@@ -24,7 +24,10 @@ import org.sparkpeft.merge.compress.CodecConfig;
 import org.sparkpeft.merge.compress.Payload;
 import org.sparkpeft.merge.compress.PayloadHeader;
 
-/** Evaluates parameters on shards, where the shards are. Counts are exact, so the result does not depend on how Spark ran it. */
+/**
+ * Evaluates parameters on shards, where the shards are. Counts are exact, so the result does not
+ * depend on how Spark ran it.
+ */
 public final class EvaluationJob {
   private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
 
@@ -34,13 +37,18 @@ public final class EvaluationJob {
    * @return the evaluation of each shard by name
    */
   public static SortedMap<String, Evaluation> run(
-      JavaSparkContext spark, ExampleShards shards, RuntimeSpec runtime, ParameterVector parameters) {
+      JavaSparkContext spark,
+      ExampleShards shards,
+      RuntimeSpec runtime,
+      ParameterVector parameters) {
     PayloadHeader header = new PayloadHeader(0, "server", parameters.layout().fingerprint());
     Broadcast<byte[]> dense =
-        spark.broadcast(DENSE.encode(parameters.minus(ParameterVector.zeros(parameters.layout())), header));
+        spark.broadcast(
+            DENSE.encode(parameters.minus(ParameterVector.zeros(parameters.layout())), header));
     try {
       SortedMap<String, Evaluation> evaluations = new TreeMap<>();
-      for (byte[] bytes : shards.all().mapPartitions(part -> evaluate(part, runtime, dense)).collect()) {
+      for (byte[] bytes :
+          shards.all().mapPartitions(part -> evaluate(part, runtime, dense)).collect()) {
         try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
           evaluations.put(in.readUTF(), Evaluation.fromBytes(in.readAllBytes()));
         } catch (IOException e) {
@@ -53,15 +61,19 @@ public final class EvaluationJob {
     }
   }
 
-  private static Iterator<byte[]> evaluate(Iterator<byte[]> shards, RuntimeSpec runtime, Broadcast<byte[]> dense) {
+  private static Iterator<byte[]> evaluate(
+      Iterator<byte[]> shards, RuntimeSpec runtime, Broadcast<byte[]> dense) {
     TunableModel model = ExecutorRuntime.of(runtime).model();
-    ParameterVector parameters = ParameterVector.wrap(model.layout(), Payload.decode(dense.value(), model.layout()).vector().toArray());
+    ParameterVector parameters =
+        ParameterVector.wrap(
+            model.layout(), Payload.decode(dense.value(), model.layout()).vector().toArray());
     LocalTrainer trainer = new LocalTrainer(model, TrainConfig.defaults());
     List<byte[]> results = new ArrayList<>();
     shards.forEachRemaining(
         bytes -> {
           ClientShard shard = ClientShard.fromBytes(bytes);
-          Evaluation evaluation = trainer.evaluate(parameters, Examples.fromArrow(shard.arrow().array()));
+          Evaluation evaluation =
+              trainer.evaluate(parameters, Examples.fromArrow(shard.arrow().array()));
           try {
             ByteArrayOutputStream buffer = new ByteArrayOutputStream();
             DataOutputStream out = new DataOutputStream(buffer);

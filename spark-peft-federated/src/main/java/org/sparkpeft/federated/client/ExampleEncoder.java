@@ -1,9 +1,11 @@
 package org.sparkpeft.federated.client;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import org.sparkpeft.core.data.Examples;
+import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TaskConfig;
 
@@ -20,68 +22,99 @@ final class ExampleEncoder {
     this.task = task;
   }
 
-  /** A client's rows, in the order given. */
+  /** A client's rows. */
   ClientShard shard(String clientId, List<RawExample> rows) {
-    Examples examples = encode(rows, true);
-    return new ClientShard(clientId, rows.size(), labelCounts(rows), Bytes.wrap(examples.toArrow()));
-  }
-
-  /** Rows without labels, for prediction. */
-  Examples unlabelled(List<RawExample> rows) {
-    return encode(rows, false);
-  }
-
-  private Examples encode(List<RawExample> rows, boolean labelled) {
-    boolean pairs = task.task().equals("sentence-embedding");
     Examples.Builder builder = Examples.builder();
     for (RawExample row : rows) {
-      if (task.task().equals("token-classification")) {
-        addWords(builder, row, labelled);
-        continue;
-      }
-      int[] tokens = pairs || row.pair().isEmpty() ? tokenizer.encode(row.text()) : tokenizer.encode(row.text(), row.pair());
-      int[] pair = pairs && !row.pair().isEmpty() ? tokenizer.encode(row.pair()) : new int[0];
-      if (!labelled || pairs) {
-        builder.add(tokens, pair, new int[0], new float[0]);
-      } else if (task.task().equals("text-classification")) {
-        builder.add(tokens, pair, new int[] {row.targets().classIndex()}, new float[0]);
-      } else {
-        builder.add(tokens, pair, new int[0], row.targets().values());
+      switch (task.task()) {
+        case "text-classification" ->
+            builder.addClass(tokenizer.encode(row.text()), row.targets().classIndex());
+        case "multi-label-classification", "regression" ->
+            builder.addValues(tokenizer.encode(row.text()), row.targets().values());
+        case "token-classification" -> addWords(builder, row);
+        case "sentence-embedding" ->
+            builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
+        default -> throw new IllegalStateException("no encoding for task " + task.task());
       }
     }
-    return builder.build();
+    return new ClientShard(
+        clientId, rows.size(), labelCounts(rows), Bytes.wrap(builder.build().toArrow()));
   }
 
-  /** The first piece of a word carries its label. */
-  private void addWords(Examples.Builder builder, RawExample row, boolean labelled) {
+  /** Texts without labels, in the order given. */
+  TokenExamples unlabelled(List<String> texts) {
+    List<int[]> tokens = tokenizer.encodeAll(texts);
+    return new TokenExamples() {
+      @Override
+      public int size() {
+        return tokens.size();
+      }
+
+      @Override
+      public int[] tokens(int index) {
+        return tokens.get(index);
+      }
+
+      @Override
+      public int[] pair(int index) {
+        return new int[0];
+      }
+
+      @Override
+      public int[] classes(int index) {
+        return new int[0];
+      }
+
+      @Override
+      public float[] values(int index) {
+        return new float[0];
+      }
+    };
+  }
+
+  /**
+   * Words are tokenised one by one between the special tokens that the model puts around a text;
+   * the first piece of a word carries its label, the others do not count.
+   */
+  private void addWords(Examples.Builder builder, RawExample row) {
+    int[] frame = tokenizer.encode("");
+    float[] labels = row.targets().values();
     String[] words = row.text().split(String.valueOf(RowReader.WORD_SEPARATOR), -1);
-    TextTokenizer.Words encoded = tokenizer.encodeWords(List.of(words));
-    int[] labels = new int[encoded.tokens().length];
-    float[] targets = row.targets().values();
-    int before = -1;
-    for (int i = 0; i < labels.length; i++) {
-      int word = encoded.wordOf()[i];
-      labels[i] = labelled && word >= 0 && word != before ? (int) targets[word] : IGNORED;
-      before = word;
+    List<Integer> tokens = new ArrayList<>(List.of(frame[0]));
+    List<Integer> classes = new ArrayList<>(List.of(IGNORED));
+    for (int w = 0; w < words.length; w++) {
+      // Vocabularies that mark the start of a word do so by the space before it.
+      int[] pieces = tokenizer.encode(w == 0 ? words[w] : " " + words[w]);
+      for (int p = 1; p < pieces.length - 1 && tokens.size() < task.maxLength() - 1; p++) {
+        tokens.add(pieces[p]);
+        classes.add(p == 1 ? (int) labels[w] : IGNORED);
+      }
     }
-    builder.add(encoded.tokens(), new int[0], labelled ? labels : new int[0], new float[0]);
+    tokens.add(frame[frame.length - 1]);
+    classes.add(IGNORED);
+    builder.addTokenClasses(ints(tokens), ints(classes));
+  }
+
+  private static int[] ints(List<Integer> list) {
+    return list.stream().mapToInt(Integer::intValue).toArray();
   }
 
   private List<Long> labelCounts(List<RawExample> rows) {
     if (task.labels().isEmpty()) {
       return List.of((long) rows.size());
     }
-    List<Long> counts = new ArrayList<>(Collections.nCopies(task.labels().size(), 0L));
+    Long[] counts = new Long[task.labels().size()];
+    Arrays.fill(counts, 0L);
+    boolean hot = task.task().equals("multi-label-classification");
     for (RawExample row : rows) {
       float[] targets = row.targets().values();
       for (int i = 0; i < targets.length; i++) {
-        boolean hot = task.task().equals("multi-label-classification");
         int label = hot ? i : (int) targets[i];
         if (!hot || targets[i] > 0) {
-          counts.set(label, counts.get(label) + 1);
+          counts[label]++;
         }
       }
     }
-    return counts;
+    return Collections.unmodifiableList(Arrays.asList(counts));
   }
 }

@@ -22,27 +22,37 @@ import org.sparkpeft.core.error.DataException;
 import scala.Tuple2;
 
 /**
- * Tokenised examples grouped by shard, held by the executors: a shard is a client, or a block of test rows. What a shard holds, and in
- * which order, depends on the rows' content, the seed and the settings only.
+ * Tokenised examples grouped by shard, held by the executors: a shard is a client, or a block of
+ * test rows. What a shard holds, and in which order, depends on the rows' content, the seed and the
+ * settings only.
  */
 public final class ExampleShards implements AutoCloseable {
   private final JavaRDD<byte[]> shards;
   private final ShardPartitioner partitioner;
   private final SortedMap<String, ClientShard> headers;
 
-  private ExampleShards(JavaRDD<byte[]> shards, ShardPartitioner partitioner, SortedMap<String, ClientShard> headers) {
+  private ExampleShards(
+      JavaRDD<byte[]> shards,
+      ShardPartitioner partitioner,
+      SortedMap<String, ClientShard> headers) {
     this.shards = shards;
     this.partitioner = partitioner;
     this.headers = headers;
   }
 
   /** Rows with the client that a column names. */
-  static ExampleShards byColumn(Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime, long seed) {
+  static ExampleShards byColumn(
+      Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime, long seed) {
     ColumnNames.require(rows, "clients.column", columns.client());
     Column client = rows.col(ColumnNames.quote(columns.client()));
     long nulls = rows.filter(client.isNull()).count();
     if (nulls > 0) {
-      throw new DataException("clients.column: \"" + columns.client() + "\" is null in " + nulls + " rows; every row needs a client");
+      throw new DataException(
+          "clients.column: \""
+              + columns.client()
+              + "\" is null in "
+              + nulls
+              + " rows; every row needs a client");
     }
     Map<String, Long> sizes = new TreeMap<>();
     for (Row row : rows.groupBy(client.cast("string").as("client")).count().collectAsList()) {
@@ -54,7 +64,8 @@ public final class ExampleShards implements AutoCloseable {
             .mapToPair(
                 row -> {
                   RawExample example = reader.read(row);
-                  return new Tuple2<>(row.getString(3), new Tuple2<>(example.sortKey(seed, 0), example.toBytes()));
+                  return new Tuple2<>(
+                      row.getString(3), new Tuple2<>(example.sortKey(seed, 0), example.toBytes()));
                 });
     return collect(keyed, sizes, runtime);
   }
@@ -81,7 +92,8 @@ public final class ExampleShards implements AutoCloseable {
     boolean byLabel = partitioner.byLabel();
     boolean rankWithinLabel = partitioner.rankWithinLabel();
     Map<String, Long> sizes = new TreeMap<>();
-    ClientPartitioner.sizes(partitioner, labelCounts).forEach((index, size) -> sizes.put(name.of(index), size));
+    ClientPartitioner.sizes(partitioner, labelCounts)
+        .forEach((index, size) -> sizes.put(name.of(index), size));
     JavaPairRDD<String, Tuple2<String, byte[]>> keyed =
         select(rows, columns)
             .toJavaRDD()
@@ -110,7 +122,10 @@ public final class ExampleShards implements AutoCloseable {
 
   private static Dataset<Row> select(Dataset<Row> rows, DataColumns columns) {
     return rows.select(
-        column(rows, columns.text()), column(rows, columns.pair()), column(rows, columns.label()), column(rows, columns.client()).cast("string"));
+        column(rows, columns.text()),
+        column(rows, columns.pair()),
+        column(rows, columns.label()),
+        column(rows, columns.client()).cast("string"));
   }
 
   private static Column column(Dataset<Row> rows, String name) {
@@ -118,13 +133,18 @@ public final class ExampleShards implements AutoCloseable {
   }
 
   private static ExampleShards collect(
-      JavaPairRDD<String, Tuple2<String, byte[]>> keyed, Map<String, Long> sizes, RuntimeSpec runtime) {
+      JavaPairRDD<String, Tuple2<String, byte[]>> keyed,
+      Map<String, Long> sizes,
+      RuntimeSpec runtime) {
     if (sizes.isEmpty()) {
       throw new DataException("the data has no rows; check data.train and data.test");
     }
     ShardPartitioner partitioner = new ShardPartitioner(ShardPartitioner.largestFirst(sizes));
     JavaRDD<byte[]> shards =
-        keyed.groupByKey(partitioner).mapPartitions(groups -> tokenise(groups, runtime), true).persist(StorageLevel.MEMORY_AND_DISK());
+        keyed
+            .groupByKey(partitioner)
+            .mapPartitions(groups -> tokenise(groups, runtime), true)
+            .persist(StorageLevel.MEMORY_AND_DISK());
     SortedMap<String, ClientShard> headers = new TreeMap<>();
     for (byte[] bytes : shards.map(shard -> ClientShard.fromBytes(shard).headerBytes()).collect()) {
       ClientShard header = ClientShard.fromBytes(bytes);
@@ -133,7 +153,8 @@ public final class ExampleShards implements AutoCloseable {
     return new ExampleShards(shards, partitioner, Collections.unmodifiableSortedMap(headers));
   }
 
-  private static Iterator<byte[]> tokenise(Iterator<Tuple2<String, Iterable<Tuple2<String, byte[]>>>> groups, RuntimeSpec runtime) {
+  private static Iterator<byte[]> tokenise(
+      Iterator<Tuple2<String, Iterable<Tuple2<String, byte[]>>>> groups, RuntimeSpec runtime) {
     List<byte[]> shards = new ArrayList<>();
     ExampleEncoder encoder = ExecutorRuntime.of(runtime).encoder();
     groups.forEachRemaining(
@@ -141,7 +162,11 @@ public final class ExampleShards implements AutoCloseable {
           List<Tuple2<String, byte[]>> rows = new ArrayList<>();
           group._2().forEach(rows::add);
           rows.sort(Comparator.comparing(Tuple2::_1));
-          shards.add(encoder.shard(group._1(), rows.stream().map(row -> RawExample.fromBytes(row._2())).toList()).toBytes());
+          shards.add(
+              encoder
+                  .shard(
+                      group._1(), rows.stream().map(row -> RawExample.fromBytes(row._2())).toList())
+                  .toBytes());
         });
     return shards.iterator();
   }
@@ -178,7 +203,11 @@ public final class ExampleShards implements AutoCloseable {
   /** The named shards by the index that their partition has among the selected ones. */
   Map<Integer, List<String>> clientsByTask(Set<String> names) {
     SortedMap<Integer, List<String>> byPartition = new TreeMap<>();
-    names.forEach(name -> byPartition.computeIfAbsent(partitioner.getPartition(name), p -> new ArrayList<>()).add(name));
+    names.forEach(
+        name ->
+            byPartition
+                .computeIfAbsent(partitioner.getPartition(name), p -> new ArrayList<>())
+                .add(name));
     Map<Integer, List<String>> byTask = new TreeMap<>();
     byPartition.values().forEach(clients -> byTask.put(byTask.size(), clients));
     return byTask;

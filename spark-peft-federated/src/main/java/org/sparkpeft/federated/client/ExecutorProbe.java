@@ -32,12 +32,17 @@ public final class ExecutorProbe {
    *
    * @param slots tasks that can run at once
    */
-  public static List<Answer> run(JavaSparkContext spark, int slots, RuntimeSpec runtime, ClientStore store) {
+  public static List<Answer> run(
+      JavaSparkContext spark, int slots, RuntimeSpec runtime, ClientStore store) {
     String token = UUID.randomUUID().toString();
     store.probe(token);
     try {
       List<Integer> tasks = Collections.nCopies(Math.max(1, slots), 0);
-      List<String> answers = spark.parallelize(tasks, tasks.size()).map(task -> answer(runtime, store, token)).collect();
+      List<String> answers =
+          spark
+              .parallelize(tasks, tasks.size())
+              .map(task -> answer(runtime, store, token))
+              .collect();
       return answers.stream().distinct().sorted().map(ExecutorProbe::parse).toList();
     } finally {
       store.endProbe(token);
@@ -51,11 +56,16 @@ public final class ExecutorProbe {
     try {
       TorchEngine.version();
     } catch (RuntimeException | LinkageError e) {
-      return String.join(SEPARATOR, answer.get(0), "spark.master", "the PyTorch engine does not load: " + OwnFrame.message(e));
+      return String.join(
+          SEPARATOR,
+          answer.get(0),
+          "spark.master",
+          "the PyTorch engine does not load: " + OwnFrame.message(e));
     }
     try (WeightSource weights = ModelDirectory.resolve(runtime.model()).weights()) {
       if (weights.names().isEmpty()) {
-        return String.join(SEPARATOR, answer.get(0), "model.path", runtime.model() + " has no weights");
+        return String.join(
+            SEPARATOR, answer.get(0), "model.path", runtime.model() + " has no weights");
       }
     } catch (RuntimeException e) {
       return String.join(SEPARATOR, answer.get(0), "model.path", OwnFrame.message(e));
@@ -65,7 +75,8 @@ public final class ExecutorProbe {
           SEPARATOR,
           answer.get(0),
           "run.dir",
-          store.root() + " is not the driver's folder there; choose one on storage that all machines share");
+          store.root()
+              + " is not the driver's folder there; choose one on storage that all machines share");
     }
     return String.join(SEPARATOR, answer.get(0), "", "");
   }

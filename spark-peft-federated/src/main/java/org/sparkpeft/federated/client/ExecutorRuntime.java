@@ -10,11 +10,13 @@ import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TunableModel;
 
 /**
- * What a JVM needs to train: one frozen base model and its tokenizer for each device, loaded by the first task that asks and shared by
- * all that follow.
+ * What a JVM needs to train: one frozen base model and its tokenizer for each device, loaded by the
+ * first task that asks and shared by all that follow.
  */
 public final class ExecutorRuntime {
-  /** Outlives tasks by design: loading the base once in a JVM is the point. Guarded by the class. */
+  /**
+   * Outlives tasks by design: loading the base once in a JVM is the point. Guarded by the class.
+   */
   private static final Map<Key, ExecutorRuntime> LOADED = new LinkedHashMap<>();
 
   private static final Map<String, TextTokenizer> TOKENIZERS = new LinkedHashMap<>();
@@ -48,14 +50,17 @@ public final class ExecutorRuntime {
     ModelDirectory directory = ModelDirectory.resolve(key.spec.model());
     for (Map.Entry<Key, ExecutorRuntime> other : LOADED.entrySet()) {
       Key known = other.getKey();
-      if (known.device.equals(key.device) && known.spec.model().equals(key.spec.model()) && known.spec.task().equals(key.spec.task())) {
+      if (known.device.equals(key.device)
+          && known.spec.model().equals(key.spec.model())
+          && known.spec.task().equals(key.spec.task())) {
         ExecutorRuntime sharing = other.getValue();
         return new ExecutorRuntime(sharing.model.withPeft(key.spec.peft()), sharing.encoder);
       }
     }
     TextTokenizer tokenizer =
         TOKENIZERS.computeIfAbsent(
-            key.spec.model() + "#" + key.spec.task().maxLength(), name -> TextTokenizer.open(directory, key.spec.task().maxLength()));
+            key.spec.model() + "#" + key.spec.task().maxLength(),
+            name -> TextTokenizer.open(directory, key.spec.task().maxLength()));
     TunableModel model = TunableModel.load(directory, key.spec.task(), key.spec.peft(), key.device);
     return new ExecutorRuntime(model, new ExampleEncoder(tokenizer, key.spec.task()));
   }

@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.TreeMap;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.config.ClientsConfig;
@@ -19,10 +20,15 @@ import org.sparkpeft.federated.config.Recipe;
  *
  * @param runtime model, task (with the labels found) and method
  * @param clients one shard for each client
- * @param test test rows; in shards named like clients where {@code testHasClients}, else in blocks; empty without test data
+ * @param test test rows; in shards named like clients where {@code testHasClients}, else in blocks;
+ *     empty without test data
  * @param testHasClients whether the test data says which client a row belongs to
  */
-public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional<ExampleShards> test, boolean testHasClients)
+public record FederatedData(
+    RuntimeSpec runtime,
+    ExampleShards clients,
+    Optional<ExampleShards> test,
+    boolean testHasClients)
     implements AutoCloseable {
   private static final int TEST_BLOCK = 256;
 
@@ -31,21 +37,26 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
    *
    * @param train training rows
    * @param test test rows, if any
-   * @throws DataException if a column is missing, a text or label is null, or there are too few classes or examples
+   * @throws DataException if a column is missing, a text or label is null, or there are too few
+   *     classes or examples
    */
-  public static FederatedData prepare(Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
+  public static FederatedData prepare(
+      Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
     DataConfig data = recipe.data();
     ClientsConfig clients = recipe.clients();
     boolean hasColumn = clients.partition().equals("column");
     String task = recipe.model().task();
     boolean hasLabel = !task.equals("sentence-embedding");
     boolean hasClasses = hasLabel && !task.equals("regression");
-    boolean labelIsArray = task.equals("multi-label-classification") || task.equals("token-classification");
-    String label = hasLabel ? data.label() : "";
-    check(train, data.text(), data.textPair(), label, "data.train");
-    test.ifPresent(rows -> check(rows, data.text(), data.textPair(), label, "data.test"));
+    boolean labelIsArray =
+        task.equals("multi-label-classification") || task.equals("token-classification");
+    String labelColumn = hasLabel ? data.label() : "";
+    requirePairs(task, data.textPair());
+    check(train, data.text(), data.textPair(), labelColumn, "data.train");
+    test.ifPresent(rows -> check(rows, data.text(), data.textPair(), labelColumn, "data.test"));
 
-    Map<String, Long> found = hasClasses ? Labels.count(train, data.label(), labelIsArray) : Map.of();
+    Map<String, Long> found =
+        hasClasses ? Labels.count(train, data.label(), labelIsArray) : Map.of();
     List<String> labels = hasClasses ? labels(found, data) : List.of();
     if (hasClasses) {
       test.ifPresent(rows -> requireKnown(Labels.count(rows, data.label(), labelIsArray), labels));
@@ -58,7 +69,11 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
             recipe.spark().taskCpus());
     RowReader reader = new RowReader(task, labels);
     DataColumns columns =
-        new DataColumns(data.text(), data.textPair(), hasLabel ? data.label() : "", hasColumn ? clients.column() : "");
+        new DataColumns(
+            data.text(),
+            data.textPair(),
+            hasLabel ? data.label() : "",
+            hasColumn ? clients.column() : "");
     long seed = recipe.run().seed();
     ExampleShards clientShards;
     if (hasColumn) {
@@ -80,29 +95,47 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
               counts,
               index -> ClientPartitioner.name(index, count));
     }
-    boolean testHasClients = hasColumn && test.isPresent() && Arrays.asList(test.get().columns()).contains(clients.column());
+    boolean testHasClients =
+        hasColumn
+            && test.isPresent()
+            && Arrays.asList(test.get().columns()).contains(clients.column());
     Optional<ExampleShards> testShards =
-        test.map(rows -> testHasClients ? ExampleShards.byColumn(rows, columns, reader, runtime, seed) : blocks(rows, columns, reader, runtime));
+        test.map(
+            rows ->
+                testHasClients
+                    ? ExampleShards.byColumn(rows, columns, reader, runtime, seed)
+                    : blocks(rows, columns, reader, runtime));
     return new FederatedData(runtime, clientShards, testShards, testHasClients);
   }
 
   /** Labelled rows to evaluate an existing adapter on, in blocks. */
-  public static ExampleShards testShards(Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
+  public static ExampleShards testShards(
+      Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
     String task = runtime.task().task();
     boolean hasLabel = !task.equals("sentence-embedding");
     check(rows, text, pair, hasLabel ? label : "", "--data");
     if (!runtime.task().labels().isEmpty()) {
-      boolean labelIsArray = task.equals("multi-label-classification") || task.equals("token-classification");
+      boolean labelIsArray =
+          task.equals("multi-label-classification") || task.equals("token-classification");
       requireKnown(Labels.count(rows, label, labelIsArray), runtime.task().labels());
     }
-    return blocks(rows, new DataColumns(text, pair, hasLabel ? label : "", ""), new RowReader(task, runtime.task().labels()), runtime);
+    return blocks(
+        rows,
+        new DataColumns(text, pair, hasLabel ? label : "", ""),
+        new RowReader(task, runtime.task().labels()),
+        runtime);
   }
 
-  /** Rows without clients, in blocks of equal size; which row is in which block depends on the rows' content only. */
-  static ExampleShards blocks(Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime) {
+  /**
+   * Rows without clients, in blocks of equal size; which row is in which block depends on the rows'
+   * content only.
+   */
+  static ExampleShards blocks(
+      Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime) {
     long count = rows.count();
     int blocks = (int) Math.max(1, (count + TEST_BLOCK - 1) / TEST_BLOCK);
-    DataColumns withoutClient = new DataColumns(columns.text(), columns.pair(), columns.label(), "");
+    DataColumns withoutClient =
+        new DataColumns(columns.text(), columns.pair(), columns.label(), "");
     return ExampleShards.byPartitioner(
         rows,
         withoutClient,
@@ -114,23 +147,44 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
         index -> ClientPartitioner.name(index, blocks).replace("client", "block"));
   }
 
-  private static ClientPartitioner partitioner(ClientsConfig clients, long seed, long[] labelCounts) {
+  private static ClientPartitioner partitioner(
+      ClientsConfig clients, long seed, long[] labelCounts) {
     long rows = Arrays.stream(labelCounts).sum();
     if (rows < (long) clients.count() * clients.minExamples()) {
       throw new DataException(
-          rows + " training rows are too few for clients.count " + clients.count() + " with clients.min_examples " + clients.minExamples());
+          rows
+              + " training rows are too few for clients.count "
+              + clients.count()
+              + " with clients.min_examples "
+              + clients.minExamples());
     }
     return switch (clients.partition()) {
       case "iid" -> ClientPartitioner.iid(clients.count());
       case "dirichlet" ->
-          ClientPartitioner.dirichlet(seed, clients.count(), clients.concentration(), clients.minExamples(), labelCounts);
-      case "shard" -> ClientPartitioner.shards(seed, clients.count(), clients.labelsPerClient(), rows);
-      case "quantity" -> ClientPartitioner.quantity(seed, clients.count(), clients.concentration(), clients.minExamples(), rows);
+          ClientPartitioner.dirichlet(
+              seed, clients.count(), clients.concentration(), clients.minExamples(), labelCounts);
+      case "shard" ->
+          ClientPartitioner.shards(seed, clients.count(), clients.labelsPerClient(), rows);
+      case "quantity" ->
+          ClientPartitioner.quantity(
+              seed, clients.count(), clients.concentration(), clients.minExamples(), rows);
       default -> throw new IllegalStateException("no partitioner named " + clients.partition());
     };
   }
 
-  private static void check(Dataset<Row> rows, String text, String pair, String label, String setting) {
+  private static void requirePairs(String task, String pair) {
+    boolean pairs = task.equals("sentence-embedding");
+    if (pairs == pair.isEmpty()) {
+      throw new ConfigException(
+          "data.text_pair",
+          pairs
+              ? "model.task sentence-embedding learns from pairs; name the column of the second text"
+              : "is for sentence-embedding only; join the texts in one column");
+    }
+  }
+
+  private static void check(
+      Dataset<Row> rows, String text, String pair, String label, String setting) {
     ColumnNames.require(rows, "data.text", text);
     if (!pair.isEmpty()) {
       ColumnNames.require(rows, "data.text_pair", pair);
@@ -145,7 +199,14 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
     long nulls = rows.filter(rows.col(ColumnNames.quote(text)).isNull()).count();
     if (nulls > 0) {
       throw new DataException(
-          setting + ": column \"" + text + "\" is null in " + nulls + " of " + count + " rows; fill or remove those rows");
+          setting
+              + ": column \""
+              + text
+              + "\" is null in "
+              + nulls
+              + " of "
+              + count
+              + " rows; fill or remove those rows");
     }
   }
 
@@ -154,7 +215,11 @@ public record FederatedData(RuntimeSpec runtime, ExampleShards clients, Optional
     requireKnown(found, labels);
     if (labels.size() < 2) {
       throw new DataException(
-          "data.label: the only class in \"" + data.label() + "\" is " + labels + "; classification needs at least two");
+          "data.label: the only class in \""
+              + data.label()
+              + "\" is "
+              + labels
+              + "; classification needs at least two");
     }
     return labels;
   }

@@ -13,7 +13,10 @@ import org.sparkpeft.federated.aggregate.UnusableUpdateException;
 import org.sparkpeft.merge.compress.Payload;
 import scala.Tuple2;
 
-/** Runs on executors: decodes the payloads of one bucket of clients and adds them up. A payload that cannot be used drops its client. */
+/**
+ * Runs on executors: decodes the payloads of one bucket of clients and adds them up. A payload that
+ * cannot be used drops its client.
+ */
 final class FoldResults implements FlatMapFunction<Iterator<Tuple2<Integer, byte[]>>, byte[]> {
   private static final long serialVersionUID = 1L;
   private final Aggregator aggregator;
@@ -64,7 +67,13 @@ final class FoldResults implements FlatMapFunction<Iterator<Tuple2<Integer, byte
     }
     FoldedUpdates folded =
         new FoldedUpdates(
-            Bytes.wrap(sums.toBytes()), clients, sizes, boundBits, parameters, codecNanos * 1e-9, foldNanos * 1e-9);
+            Bytes.wrap(sums.toBytes()),
+            clients,
+            sizes,
+            boundBits,
+            parameters,
+            codecNanos * 1e-9,
+            foldNanos * 1e-9);
     return List.of(folded.toBytes()).iterator();
   }
 
@@ -72,7 +81,12 @@ final class FoldResults implements FlatMapFunction<Iterator<Tuple2<Integer, byte
     if (payload.header().round() != round || !payload.header().clientId().equals(clientId)) {
       throw new FormatException(
           "payload of " + clientId,
-          "it says round " + payload.header().round() + " of client " + payload.header().clientId() + ", expected round " + round);
+          "it says round "
+              + payload.header().round()
+              + " of client "
+              + payload.header().clientId()
+              + ", expected round "
+              + round);
     }
   }
 }

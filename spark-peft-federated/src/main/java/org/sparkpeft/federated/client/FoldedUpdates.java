@@ -14,7 +14,8 @@ import java.util.List;
  *
  * @param sums an {@link org.sparkpeft.federated.aggregate.Accumulator}'s bytes
  * @param clients the clients whose results went in, payloads removed
- * @param payloadBytes bytes of the accepted clients' payloads, one for each entry of {@code clients}; 0 where nothing was accepted
+ * @param payloadBytes bytes of the accepted clients' payloads, one for each entry of {@code
+ *     clients}; 0 where nothing was accepted
  * @param boundBits per-tensor entropy bound of the accepted payloads
  * @param parameters parameters they describe
  * @param codecSeconds time spent decoding
@@ -32,7 +33,8 @@ public record FoldedUpdates(
     clients = List.copyOf(clients);
     payloadBytes = List.copyOf(payloadBytes);
     if (clients.size() != payloadBytes.size()) {
-      throw new IllegalArgumentException(clients.size() + " clients but " + payloadBytes.size() + " payload sizes");
+      throw new IllegalArgumentException(
+          clients.size() + " clients but " + payloadBytes.size() + " payload sizes");
     }
   }
 
@@ -72,7 +74,13 @@ public record FoldedUpdates(
       double codecSeconds = in.readDouble();
       double foldSeconds = in.readDouble();
       return new FoldedUpdates(
-          Bytes.wrap(in.readAllBytes()), clients, sizes, boundBits, parameters, codecSeconds, foldSeconds);
+          Bytes.wrap(in.readAllBytes()),
+          clients,
+          sizes,
+          boundBits,
+          parameters,
+          codecSeconds,
+          foldSeconds);
     } catch (IOException e) {
       throw new UncheckedIOException("folded updates are malformed", e);
     }

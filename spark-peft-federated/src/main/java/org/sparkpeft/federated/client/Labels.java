@@ -28,9 +28,16 @@ final class Labels {
     long nulls = rows.filter(label.isNull()).count();
     if (nulls > 0) {
       throw new DataException(
-          "data.label: column \"" + column + "\" is null in " + nulls + " of " + rows.count() + " rows; fill or remove those rows");
+          "data.label: column \""
+              + column
+              + "\" is null in "
+              + nulls
+              + " of "
+              + rows.count()
+              + " rows; fill or remove those rows");
     }
-    Dataset<Row> names = rows.select((multiLabel ? functions.explode(label) : label).cast("string").as("name"));
+    Dataset<Row> names =
+        rows.select((multiLabel ? functions.explode(label) : label).cast("string").as("name"));
     List<Row> counts = names.groupBy("name").count().limit(MAX_CLASSES + 1).collectAsList();
     if (counts.size() > MAX_CLASSES) {
       throw new DataException(
@@ -40,14 +47,17 @@ final class Labels {
               + MAX_CLASSES
               + " different values; for numbers use model.task: regression, or name the right column");
     }
-    return counts.stream().collect(Collectors.toMap(r -> r.getString(0), r -> r.getLong(1), Long::sum, TreeMap::new));
+    return counts.stream()
+        .collect(Collectors.toMap(r -> r.getString(0), r -> r.getLong(1), Long::sum, TreeMap::new));
   }
 
   /** Names in index order: as numbers when all are whole numbers, else by UTF-8 bytes. */
   static List<String> order(Map<String, Long> counts) {
     boolean numbers = counts.keySet().stream().allMatch(name -> name.matches("-?\\d{1,18}"));
     Comparator<String> order =
-        numbers ? Comparator.comparingLong(Long::parseLong) : org.sparkpeft.core.vector.ParameterLayout.UTF8_ORDER;
+        numbers
+            ? Comparator.comparingLong(Long::parseLong)
+            : org.sparkpeft.core.vector.ParameterLayout.UTF8_ORDER;
     return counts.keySet().stream().sorted(order).toList();
   }
 }

@@ -6,7 +6,10 @@ final class OwnFrame {
 
   private OwnFrame() {}
 
-  /** The innermost stack frame of the root cause that is ours, or of the exception itself; empty when there is none. */
+  /**
+   * The innermost stack frame of the root cause that is ours, or of the exception itself; empty
+   * when there is none.
+   */
   static String of(Throwable thrown) {
     Throwable cause = thrown;
     while (cause.getCause() != null) {
@@ -19,7 +22,14 @@ final class OwnFrame {
   private static String first(Throwable thrown) {
     for (StackTraceElement element : thrown.getStackTrace()) {
       if (element.getClassName().startsWith(ROOT)) {
-        return element.getClassName() + "." + element.getMethodName() + "(" + element.getFileName() + ":" + element.getLineNumber() + ")";
+        return element.getClassName()
+            + "."
+            + element.getMethodName()
+            + "("
+            + element.getFileName()
+            + ":"
+            + element.getLineNumber()
+            + ")";
       }
     }
     return "";
@@ -28,6 +38,7 @@ final class OwnFrame {
   /** Class and message in one line. */
   static String message(Throwable thrown) {
     String message = thrown.getMessage();
-    return thrown.getClass().getSimpleName() + (message == null ? "" : ": " + message.replaceAll("\\s+", " "));
+    return thrown.getClass().getSimpleName()
+        + (message == null ? "" : ": " + message.replaceAll("\\s+", " "));
   }
 }

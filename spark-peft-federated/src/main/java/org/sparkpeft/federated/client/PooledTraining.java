@@ -17,7 +17,10 @@ import org.sparkpeft.merge.compress.CodecConfig;
 import org.sparkpeft.merge.compress.Payload;
 import org.sparkpeft.merge.compress.PayloadHeader;
 
-/** Trains on all clients' examples in one place: what the federation is compared with. One Spark task. */
+/**
+ * Trains on all clients' examples in one place: what the federation is compared with. One Spark
+ * task.
+ */
 public final class PooledTraining {
   private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
 
@@ -28,23 +31,36 @@ public final class PooledTraining {
    * @return the parameters after training from the method's initial ones
    */
   public static ParameterVector run(
-      JavaSparkContext spark, ExampleShards clients, RuntimeSpec runtime, TrainConfig config, long seed, ParameterVector start) {
+      JavaSparkContext spark,
+      ExampleShards clients,
+      RuntimeSpec runtime,
+      TrainConfig config,
+      long seed,
+      ParameterVector start) {
     byte[] dense = encode(start);
     List<byte[]> trained =
-        clients.all().coalesce(1).mapPartitions(shards -> train(shards, runtime, config, seed, dense)).collect();
+        clients
+            .all()
+            .coalesce(1)
+            .mapPartitions(shards -> train(shards, runtime, config, seed, dense))
+            .collect();
     return decode(trained.get(0), start);
   }
 
-  private static Iterator<byte[]> train(Iterator<byte[]> shards, RuntimeSpec runtime, TrainConfig config, long seed, byte[] dense) {
+  private static Iterator<byte[]> train(
+      Iterator<byte[]> shards, RuntimeSpec runtime, TrainConfig config, long seed, byte[] dense) {
     TunableModel model = ExecutorRuntime.of(runtime).model();
     List<ClientShard> clients = new ArrayList<>();
     shards.forEachRemaining(shard -> clients.add(ClientShard.fromBytes(shard)));
     clients.sort(Comparator.comparing(ClientShard::clientId));
-    Examples pooled = Examples.concat(clients.stream().map(client -> Examples.fromArrow(client.arrow().array())).toList());
+    Examples pooled =
+        Examples.concat(
+            clients.stream().map(client -> Examples.fromArrow(client.arrow().array())).toList());
     ParameterVector start = decode(dense, ParameterVector.zeros(model.layout()));
     TaskContext context = TaskContext.get();
     LocalPlan plan = new LocalPlan(seed, 0, "central", 0, 1, 0, context::isInterrupted);
-    return List.of(encode(new LocalTrainer(model, config).train(start, pooled, plan).parameters())).iterator();
+    return List.of(encode(new LocalTrainer(model, config).train(start, pooled, plan).parameters()))
+        .iterator();
   }
 
   private static byte[] encode(ParameterVector vector) {
@@ -53,6 +69,7 @@ public final class PooledTraining {
   }
 
   private static ParameterVector decode(byte[] payload, ParameterVector like) {
-    return ParameterVector.wrap(like.layout(), Payload.decode(payload, like.layout()).vector().toArray());
+    return ParameterVector.wrap(
+        like.layout(), Payload.decode(payload, like.layout()).vector().toArray());
   }
 }

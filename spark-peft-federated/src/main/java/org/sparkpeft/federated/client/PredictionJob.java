@@ -27,40 +27,42 @@ public final class PredictionJob {
    * Adds the logits as a column.
    *
    * @param text column with the text
-   * @param pair column with the second text, empty when there is none
-   * @param output name of the new column, an array of doubles: one logit for each class, one regression value, or an embedding
+   * @param output name of the new column, an array of doubles: one logit for each class, one
+   *     regression value, or an embedding
    */
   public static Dataset<Row> withLogits(
-      Dataset<Row> rows, String text, String pair, RuntimeSpec runtime, ParameterVector parameters, String output) {
+      Dataset<Row> rows,
+      String text,
+      RuntimeSpec runtime,
+      ParameterVector parameters,
+      String output) {
     ColumnNames.require(rows, "text column", text);
-    StructType schema = rows.schema().add(output, DataTypes.createArrayType(DataTypes.DoubleType, false), false);
+    StructType schema =
+        rows.schema().add(output, DataTypes.createArrayType(DataTypes.DoubleType, false), false);
     int textIndex = rows.schema().fieldIndex(text);
-    int pairIndex = pair.isEmpty() ? -1 : rows.schema().fieldIndex(pair);
     float[] values = parameters.toArray();
-    MapPartitionsFunction<Row, Row> predict = part -> new Batches(part, textIndex, pairIndex, runtime, values);
+    MapPartitionsFunction<Row, Row> predict = part -> new Batches(part, textIndex, runtime, values);
     return rows.mapPartitions(predict, Encoders.row(schema));
   }
 
   /** The logits of a few texts, in this process. */
   public static float[][] logits(List<String> texts, RuntimeSpec spec, ParameterVector parameters) {
     ExecutorRuntime runtime = ExecutorRuntime.of(spec);
-    List<RawExample> examples = texts.stream().map(text -> new RawExample(text, "", new RawExample.Targets())).toList();
-    return new LocalTrainer(runtime.model(), TrainConfig.defaults()).logits(parameters, runtime.encoder().unlabelled(examples));
+    return new LocalTrainer(runtime.model(), TrainConfig.defaults())
+        .logits(parameters, runtime.encoder().unlabelled(texts));
   }
 
   private static final class Batches implements Iterator<Row> {
     private final Iterator<Row> rows;
     private final int text;
-    private final int pair;
     private final ExecutorRuntime runtime;
     private final LocalTrainer trainer;
     private final ParameterVector parameters;
     private Iterator<Row> ready = List.<Row>of().iterator();
 
-    Batches(Iterator<Row> rows, int text, int pair, RuntimeSpec spec, float[] values) {
+    Batches(Iterator<Row> rows, int text, RuntimeSpec spec, float[] values) {
       this.rows = rows;
       this.text = text;
-      this.pair = pair;
       this.runtime = ExecutorRuntime.of(spec);
       this.trainer = new LocalTrainer(runtime.model(), TrainConfig.defaults());
       this.parameters = ParameterVector.of(runtime.model().layout(), values);
@@ -81,16 +83,16 @@ public final class PredictionJob {
 
     private Iterator<Row> predict() {
       List<Row> batch = new ArrayList<>();
-      List<RawExample> examples = new ArrayList<>();
+      List<String> texts = new ArrayList<>();
       while (rows.hasNext() && batch.size() < ROWS_AT_ONCE) {
         Row row = rows.next();
         batch.add(row);
-        examples.add(new RawExample(string(row, text), pair < 0 ? "" : string(row, pair), new RawExample.Targets()));
+        texts.add(string(row, text));
       }
       if (batch.isEmpty()) {
         throw new NoSuchElementException();
       }
-      float[][] logits = trainer.logits(parameters, runtime.encoder().unlabelled(examples));
+      float[][] logits = trainer.logits(parameters, runtime.encoder().unlabelled(texts));
       List<Row> results = new ArrayList<>(batch.size());
       for (int i = 0; i < logits.length; i++) {
         Row row = batch.get(i);
@@ -109,7 +111,10 @@ public final class PredictionJob {
 
     private static String string(Row row, int column) {
       if (row.isNullAt(column)) {
-        throw new DataException("column \"" + row.schema().fieldNames()[column] + "\" is null in a row to predict; fill or remove it");
+        throw new DataException(
+            "column \""
+                + row.schema().fieldNames()[column]
+                + "\" is null in a row to predict; fill or remove it");
       }
       return row.getString(column);
     }

@@ -14,8 +14,9 @@ import org.sparkpeft.federated.aggregate.Aggregator;
 import scala.Tuple2;
 
 /**
- * The Spark job of a round, in two stages: clients train where their data is and hand over compressed payloads; fold tasks, about the
- * square root as many, decode and add them. Only sums reach the driver.
+ * The Spark job of a round, in two stages: clients train where their data is and hand over
+ * compressed payloads; fold tasks, about the square root as many, decode and add them. Only sums
+ * reach the driver.
  */
 public final class RoundJob implements AutoCloseable {
   private final RoundOrder order;
@@ -52,23 +53,27 @@ public final class RoundJob implements AutoCloseable {
     JavaRDD<byte[]> results =
         clients
             .partitionsWith(order.cohort().keySet())
-            .mapPartitions(new TrainClients(runtime, order, store, this.update, this.snapshot, heartbeat));
+            .mapPartitions(
+                new TrainClients(runtime, order, store, this.update, this.snapshot, heartbeat));
     results.setName(trainingName);
     this.clientsOfTask = clients.clientsByTask(order.cohort().keySet());
     this.folded =
         results
             .mapToPair(bytes -> new Tuple2<>(bucketOf(bytes, buckets), bytes))
             .partitionBy(new org.apache.spark.HashPartitioner(buckets))
-            .mapPartitions(pairs -> new FoldResults(aggregator, layout, cohort, order.round()).call(pairs));
+            .mapPartitions(
+                pairs -> new FoldResults(aggregator, layout, cohort, order.round()).call(pairs));
   }
 
   /** Fold tasks for a cohort, each of which sends one set of partial sums to the driver. */
   public static int buckets(JavaSparkContext spark, int cohortSize) {
-    return Math.max(1, Math.min(spark.defaultParallelism(), (int) Math.ceil(Math.sqrt(cohortSize))));
+    return Math.max(
+        1, Math.min(spark.defaultParallelism(), (int) Math.ceil(Math.sqrt(cohortSize))));
   }
 
   private static int bucketOf(byte[] result, int buckets) {
-    return (int) Long.remainderUnsigned(Philox.hash(ClientResult.fromBytes(result).clientId()), buckets);
+    return (int)
+        Long.remainderUnsigned(Philox.hash(ClientResult.fromBytes(result).clientId()), buckets);
   }
 
   /** Starts the job; its elements are read by {@link FoldedUpdates#fromBytes}. */

@@ -7,7 +7,8 @@ import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.merge.compress.CodecConfig;
 
 /**
- * What the driver asks of the clients of a round; everything a client's result depends on besides its data and its own state.
+ * What the driver asks of the clients of a round; everything a client's result depends on besides
+ * its data and its own state.
  *
  * @param runId identity of the run, for caches that outlive it
  * @param seed run seed
@@ -17,7 +18,8 @@ import org.sparkpeft.merge.compress.CodecConfig;
  * @param train local training
  * @param proximalMu FedProx's pull, 0 for none
  * @param uplink compression of the update
- * @param cohort the clients called, each with the last round whose update the server accepted from it (0 for none)
+ * @param cohort the clients called, each with the last round whose update the server accepted from
+ *     it (0 for none)
  * @param clientSeconds longest a client may train, 0 for no limit
  */
 public record RoundOrder(
@@ -39,6 +41,15 @@ public record RoundOrder(
   /** The same order to fewer clients. */
   public RoundOrder withCohort(SortedMap<String, Integer> fewer) {
     return new RoundOrder(
-        runId, seed, round, progressStart, progressEnd, train, proximalMu, uplink, fewer, clientSeconds);
+        runId,
+        seed,
+        round,
+        progressStart,
+        progressEnd,
+        train,
+        proximalMu,
+        uplink,
+        fewer,
+        clientSeconds);
   }
 }

@@ -9,7 +9,10 @@ import org.sparkpeft.core.error.DataException;
 import scala.collection.Iterable;
 import scala.jdk.javaapi.CollectionConverters;
 
-/** Turns a row (text, pair, label, client) into a {@link RawExample}. Words of a pre-split text are joined by {@link #WORD_SEPARATOR}. */
+/**
+ * Turns a row (text, pair, label, client) into a {@link RawExample}. Words of a pre-split text are
+ * joined by {@link #WORD_SEPARATOR}.
+ */
 final class RowReader implements Serializable {
   private static final long serialVersionUID = 1L;
 
@@ -32,7 +35,8 @@ final class RowReader implements Serializable {
    */
   RawExample read(Row row) {
     if (row.isNullAt(0)) {
-      throw new DataException("data.text: a row without text was met; remove such rows or fill them");
+      throw new DataException(
+          "data.text: a row without text was met; remove such rows or fill them");
     }
     String text = text(row.get(0));
     String pair = row.isNullAt(1) ? "" : text(row.get(1));
@@ -54,7 +58,8 @@ final class RowReader implements Serializable {
         List<String> names = strings(row.get(2));
         long words = text.chars().filter(c -> c == WORD_SEPARATOR).count() + 1;
         if (names.size() != words) {
-          throw new DataException("data.label: a text of " + words + " words has " + names.size() + " labels");
+          throw new DataException(
+              "data.label: a text of " + words + " words has " + names.size() + " labels");
         }
         float[] indices = new float[names.size()];
         for (int i = 0; i < indices.length; i++) {
@@ -71,13 +76,17 @@ final class RowReader implements Serializable {
     Integer index = indexOfLabel.get(String.valueOf(label));
     if (index == null) {
       throw new DataException(
-          "data.label: label \"" + label + "\" does not occur in the training data; the known ones are " + first(indexOfLabel));
+          "data.label: label \""
+              + label
+              + "\" does not occur in the training data; the known ones are "
+              + first(indexOfLabel));
     }
     return index;
   }
 
   private static String first(Map<String, Integer> labels) {
-    return labels.keySet().stream().sorted().limit(10).toList() + (labels.size() > 10 ? " and " + (labels.size() - 10) + " more" : "");
+    return labels.keySet().stream().sorted().limit(10).toList()
+        + (labels.size() > 10 ? " and " + (labels.size() - 10) + " more" : "");
   }
 
   private static float number(Object label) {
@@ -88,7 +97,9 @@ final class RowReader implements Serializable {
   }
 
   private static String text(Object value) {
-    return value instanceof Iterable<?> ? String.join(String.valueOf(WORD_SEPARATOR), strings(value)) : String.valueOf(value);
+    return value instanceof Iterable<?>
+        ? String.join(String.valueOf(WORD_SEPARATOR), strings(value))
+        : String.valueOf(value);
   }
 
   private static List<String> strings(Object value) {

@@ -12,7 +12,8 @@ import org.sparkpeft.core.train.TaskConfig;
  * @param peft method
  * @param mathThreads threads of one task's arithmetic
  */
-public record RuntimeSpec(String model, TaskConfig task, PeftConfig peft, int mathThreads) implements Serializable {
+public record RuntimeSpec(String model, TaskConfig task, PeftConfig peft, int mathThreads)
+    implements Serializable {
 
   /** The same model and task under another method. */
   public RuntimeSpec withPeft(PeftConfig other) {

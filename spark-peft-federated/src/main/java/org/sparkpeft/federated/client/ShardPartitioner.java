@@ -7,8 +7,8 @@ import java.util.Objects;
 import org.apache.spark.Partitioner;
 
 /**
- * Gives each shard its partition: one shard a partition, largest first, so that the longest work starts first; beyond {@link
- * #MAX_PARTITIONS} shards, several share one.
+ * Gives each shard its partition: one shard a partition, largest first, so that the longest work
+ * starts first; beyond {@link #MAX_PARTITIONS} shards, several share one.
  */
 final class ShardPartitioner extends Partitioner {
   private static final long serialVersionUID = 1L;
@@ -32,7 +32,10 @@ final class ShardPartitioner extends Partitioner {
   /** Shard names in the order this class wants them: by size descending, then by name. */
   static List<String> largestFirst(Map<String, Long> sizes) {
     return sizes.entrySet().stream()
-        .sorted(Map.Entry.<String, Long>comparingByValue().reversed().thenComparing(Map.Entry.comparingByKey()))
+        .sorted(
+            Map.Entry.<String, Long>comparingByValue()
+                .reversed()
+                .thenComparing(Map.Entry.comparingByKey()))
         .map(Map.Entry::getKey)
         .toList();
   }
@@ -49,7 +52,9 @@ final class ShardPartitioner extends Partitioner {
 
   @Override
   public boolean equals(Object other) {
-    return other instanceof ShardPartitioner that && partitions == that.partitions && partitionOf.equals(that.partitionOf);
+    return other instanceof ShardPartitioner that
+        && partitions == that.partitions
+        && partitionOf.equals(that.partitionOf);
   }
 
   @Override

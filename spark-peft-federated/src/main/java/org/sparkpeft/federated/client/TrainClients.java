@@ -38,7 +38,8 @@ final class TrainClients implements FlatMapFunction<Iterator<byte[]>, byte[]> {
   @Override
   public Iterator<byte[]> call(Iterator<byte[]> shards) {
     TunableModel model = ExecutorRuntime.of(runtime).model();
-    ParameterVector start = GlobalView.at(order.runId(), order.round(), model.layout(), update::value, snapshot::value);
+    ParameterVector start =
+        GlobalView.at(order.runId(), order.round(), model.layout(), update::value, snapshot::value);
     ClientCall call = new ClientCall(model, order, store);
     TaskContext context = TaskContext.get();
     String host = SparkEnv.get().blockManager().blockManagerId().host();

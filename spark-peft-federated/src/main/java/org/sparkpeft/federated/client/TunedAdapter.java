@@ -19,8 +19,9 @@ import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * A trained adapter and all that is needed to use it. On disk a Hugging Face PEFT folder with one file more, {@code spark_peft.json},
- * which says what PEFT's files do not: task, labels, pooling, length and base model.
+ * A trained adapter and all that is needed to use it. On disk a Hugging Face PEFT folder with one
+ * file more, {@code spark_peft.json}, which says what PEFT's files do not: task, labels, pooling,
+ * length and base model.
  *
  * @param runtime base model, task and method
  * @param parameters trained values
@@ -39,7 +40,9 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     node.set("labels", JSON.valueToTree(runtime.task().labels()));
     node.put("pooling", runtime.task().pooling());
     node.put("max_length", runtime.task().maxLength());
-    AtomicFiles.write(folder.resolve(FILE), node.toPrettyString().getBytes(java.nio.charset.StandardCharsets.UTF_8));
+    AtomicFiles.write(
+        folder.resolve(FILE),
+        node.toPrettyString().getBytes(java.nio.charset.StandardCharsets.UTF_8));
   }
 
   /** Reads a folder that {@link #write} wrote. */
@@ -60,12 +63,19 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     String base =
         model
             .or(() -> known.map(node -> node.path("model").asText()))
-            .orElseThrow(() -> new ConfigException("--model", "the adapter does not say which base model it is for; name one"));
+            .orElseThrow(
+                () ->
+                    new ConfigException(
+                        "--model",
+                        "the adapter does not say which base model it is for; name one"));
     TaskConfig what =
         known
             .map(TunedAdapter::task)
             .or(() -> task)
-            .orElseThrow(() -> new ConfigException("--labels", "the adapter does not name its classes; give them in order"));
+            .orElseThrow(
+                () ->
+                    new ConfigException(
+                        "--labels", "the adapter does not name its classes; give them in order"));
     PeftConfig peft = AdapterImport.config(adapter);
     RuntimeSpec runtime = new RuntimeSpec(base, what, peft, 1);
     return new TunedAdapter(runtime, ExecutorRuntime.of(runtime).model().importAdapter(adapter));
@@ -77,7 +87,8 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     }
     try {
       if (Files.size(file) > MAX_BYTES) {
-        throw new FormatException(file.toString(), "has " + Files.size(file) + " bytes, at most " + MAX_BYTES);
+        throw new FormatException(
+            file.toString(), "has " + Files.size(file) + " bytes, at most " + MAX_BYTES);
       }
       return Optional.of(JSON.readTree(Files.readAllBytes(file)));
     } catch (IOException e) {
@@ -88,6 +99,10 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
   private static TaskConfig task(JsonNode node) {
     List<String> labels = new ArrayList<>();
     node.path("labels").forEach(label -> labels.add(label.asText()));
-    return new TaskConfig(node.path("task").asText(), labels, node.path("pooling").asText("auto"), node.path("max_length").asInt());
+    return new TaskConfig(
+        node.path("task").asText(),
+        labels,
+        node.path("pooling").asText("auto"),
+        node.path("max_length").asInt());
   }
 }

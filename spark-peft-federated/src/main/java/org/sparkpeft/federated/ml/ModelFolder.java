@@ -15,8 +15,8 @@ import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.federated.client.TunedAdapter;
 
 /**
- * A saved model: {@code metadata/} as every Spark ML stage has it, and {@code adapter/}, a Hugging Face PEFT folder as it is. On any
- * Hadoop file system.
+ * A saved model: {@code metadata/} as every Spark ML stage has it, and {@code adapter/}, a Hugging
+ * Face PEFT folder as it is. On any Hadoop file system.
  */
 final class ModelFolder {
   private static final String ADAPTER = "adapter";
@@ -36,7 +36,9 @@ final class ModelFolder {
       inTemporaryFolder(
           folder -> {
             TunedAdapter.write(folder.resolve(ADAPTER), model.runtime(), model.parameters());
-            fileSystem(path, sparkSession()).copyFromLocalFile(new Path(folder.resolve(ADAPTER).toUri()), new Path(path, ADAPTER));
+            fileSystem(path, sparkSession())
+                .copyFromLocalFile(
+                    new Path(folder.resolve(ADAPTER).toUri()), new Path(path, ADAPTER));
             return path;
           });
     }
@@ -46,14 +48,18 @@ final class ModelFolder {
     @Override
     public PeftTextClassifierModel load(String path) {
       DefaultParamsReader.Metadata metadata =
-          DefaultParamsReader$.MODULE$.loadMetadata(path, sparkSession(), PeftTextClassifierModel.class.getName());
+          DefaultParamsReader$.MODULE$.loadMetadata(
+              path, sparkSession(), PeftTextClassifierModel.class.getName());
       TunedAdapter adapter =
           inTemporaryFolder(
               folder -> {
-                fileSystem(path, sparkSession()).copyToLocalFile(new Path(path, ADAPTER), new Path(folder.resolve(ADAPTER).toUri()));
+                fileSystem(path, sparkSession())
+                    .copyToLocalFile(
+                        new Path(path, ADAPTER), new Path(folder.resolve(ADAPTER).toUri()));
                 return TunedAdapter.read(folder.resolve(ADAPTER));
               });
-      PeftTextClassifierModel model = new PeftTextClassifierModel(metadata.uid(), adapter.runtime(), adapter.parameters());
+      PeftTextClassifierModel model =
+          new PeftTextClassifierModel(metadata.uid(), adapter.runtime(), adapter.parameters());
       metadata.getAndSetParams(model, metadata.getAndSetParams$default$2());
       return model;
     }

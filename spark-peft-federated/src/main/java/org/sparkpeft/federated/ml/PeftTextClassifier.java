@@ -24,7 +24,6 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.types.NumericType;
 import org.apache.spark.sql.types.StructType;
-import org.sparkpeft.federated.client.RuntimeSpec;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
 import org.sparkpeft.federated.config.Setting;
@@ -32,11 +31,13 @@ import org.sparkpeft.federated.round.FederatedRun;
 import org.sparkpeft.federated.server.RunFolder;
 
 /**
- * Fine-tunes a text classifier with LoRA in federated rounds over the rows of a DataFrame. With {@code clientCol} each value is a
- * client; without, the rows are dealt out to {@code numClients} clients at random. Whatever has no parameter of its own is set by
- * {@code recipe}, a YAML text with the keys of a recipe file; parameters that are set win over it.
+ * Fine-tunes a text classifier with LoRA in federated rounds over the rows of a DataFrame. With
+ * {@code clientCol} each value is a client; without, the rows are dealt out to {@code numClients}
+ * clients at random. Whatever has no parameter of its own is set by {@code recipe}, a YAML text
+ * with the keys of a recipe file; parameters that are set win over it.
  */
-public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel> implements DefaultParamsWritable {
+public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
+    implements DefaultParamsWritable {
   private static final long serialVersionUID = 1L;
 
   private final String uid;
@@ -70,24 +71,60 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
     this.uid = uid;
     textCol = PeftTextClassifierParams.textCol(this);
     labelCol = PeftTextClassifierParams.labelCol(this);
-    clientCol = new Param<>(this, "clientCol", "column with the client a row belongs to; unset: rows are dealt out at random");
+    clientCol =
+        new Param<>(
+            this,
+            "clientCol",
+            "column with the client a row belongs to; unset: rows are dealt out at random");
     predictionCol = PeftTextClassifierParams.predictionCol(this);
     probabilityCol = PeftTextClassifierParams.probabilityCol(this);
     rawPredictionCol = PeftTextClassifierParams.rawPredictionCol(this);
-    modelPath = new Param<>(this, "modelPath", "Hugging Face model directory of the frozen base, or bundled:all-MiniLM-L6-v2");
+    modelPath =
+        new Param<>(
+            this,
+            "modelPath",
+            "Hugging Face model directory of the frozen base, or bundled:all-MiniLM-L6-v2");
     maxLength = new IntParam(this, "maxLength", "longest text in tokens", ParamValidators.gtEq(2));
     r = new IntParam(this, "r", "LoRA rank, 1..512", ParamValidators.inRange(1, 512));
-    loraAlpha = new DoubleParam(this, "loraAlpha", "LoRA alpha; the update is scaled by alpha / r", ParamValidators.gt(0));
-    targetModules = new StringArrayParam(this, "targetModules", "names of the linear layers that LoRA acts on");
-    numClients = new IntParam(this, "numClients", "clients to deal the rows out to when there is no clientCol", ParamValidators.gtEq(1));
+    loraAlpha =
+        new DoubleParam(
+            this,
+            "loraAlpha",
+            "LoRA alpha; the update is scaled by alpha / r",
+            ParamValidators.gt(0));
+    targetModules =
+        new StringArrayParam(this, "targetModules", "names of the linear layers that LoRA acts on");
+    numClients =
+        new IntParam(
+            this,
+            "numClients",
+            "clients to deal the rows out to when there is no clientCol",
+            ParamValidators.gtEq(1));
     numRounds = new IntParam(this, "numRounds", "federated rounds", ParamValidators.gtEq(1));
-    clientsPerRound = new IntParam(this, "clientsPerRound", "clients drawn for a round, 0 for all", ParamValidators.gtEq(0));
-    localEpochs = new IntParam(this, "localEpochs", "passes over a client's rows in a round", ParamValidators.gtEq(1));
+    clientsPerRound =
+        new IntParam(
+            this,
+            "clientsPerRound",
+            "clients drawn for a round, 0 for all",
+            ParamValidators.gtEq(0));
+    localEpochs =
+        new IntParam(
+            this, "localEpochs", "passes over a client's rows in a round", ParamValidators.gtEq(1));
     batchSize = new IntParam(this, "batchSize", "rows a batch", ParamValidators.gtEq(1));
-    learningRate = new DoubleParam(this, "learningRate", "peak learning rate", ParamValidators.gt(0));
-    density = new DoubleParam(this, "density", "fraction of an update's entries sent, both ways, in (0, 1]", ParamValidators.inRange(0, 1, false, true));
+    learningRate =
+        new DoubleParam(this, "learningRate", "peak learning rate", ParamValidators.gt(0));
+    density =
+        new DoubleParam(
+            this,
+            "density",
+            "fraction of an update's entries sent, both ways, in (0, 1]",
+            ParamValidators.inRange(0, 1, false, true));
     seed = new LongParam(this, "seed", "seed of everything random");
-    runDir = new Param<>(this, "runDir", "folder to keep events, checkpoints and report in; unset: a temporary one, removed after fit");
+    runDir =
+        new Param<>(
+            this,
+            "runDir",
+            "folder to keep events, checkpoints and report in; unset: a temporary one, removed after fit");
     recipe = new Param<>(this, "recipe", "further settings as YAML with the keys of a recipe file");
     setDefault(textCol, "text");
     setDefault(labelCol, "label");
@@ -282,7 +319,9 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
               .run(RunFolder.create(folder), false, rows(dataset, bound), Optional.empty());
       PeftTextClassifierModel model =
           new PeftTextClassifierModel(
-              org.apache.spark.ml.util.Identifiable$.MODULE$.randomUID("peftTextClassifierModel"), result.runtime(), result.parameters());
+              org.apache.spark.ml.util.Identifiable$.MODULE$.randomUID("peftTextClassifierModel"),
+              result.runtime(),
+              result.parameters());
       return copyValues(model, ParamMap.empty()).setParent(this);
     } finally {
       if (temporary) {
@@ -322,7 +361,11 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
     addIfSet(settings, "peft.r", r);
     addIfSet(settings, "peft.lora_alpha", loraAlpha);
     if (get(targetModules).isDefined()) {
-      add(settings, "peft.target_modules", "[" + String.join(", ", getOrDefault(targetModules)) + "]", "targetModules");
+      add(
+          settings,
+          "peft.target_modules",
+          "[" + String.join(", ", getOrDefault(targetModules)) + "]",
+          "targetModules");
     }
     addIfSet(settings, "clients.count", numClients);
     addIfSet(settings, "rounds.count", numRounds);
@@ -334,7 +377,8 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
     addIfSet(settings, "compress.downlink.density", density);
     addIfSet(settings, "run.seed", seed);
     addIfSet(settings, "run.dir", runDir);
-    return RecipeReader.parse(getOrDefault(recipe), "recipe", Path.of("").toAbsolutePath(), settings);
+    return RecipeReader.parse(
+        getOrDefault(recipe), "recipe", Path.of("").toAbsolutePath(), settings);
   }
 
   private void addIfSet(List<Setting> settings, String key, Param<?> param) {
@@ -368,13 +412,18 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
     PeftTextClassifierParams.requireColumn(schema, "labelCol", getOrDefault(labelCol));
     if (!(schema.apply(getOrDefault(labelCol)).dataType() instanceof NumericType)) {
       throw new IllegalArgumentException(
-          "labelCol: column \"" + getOrDefault(labelCol) + "\" must hold class indices as numbers; StringIndexer makes them from text");
+          "labelCol: column \""
+              + getOrDefault(labelCol)
+              + "\" must hold class indices as numbers; StringIndexer makes them from text");
     }
     if (get(clientCol).isDefined()) {
       PeftTextClassifierParams.requireColumn(schema, "clientCol", getOrDefault(clientCol));
     }
     return PeftTextClassifierParams.withPredictions(
-        schema, getOrDefault(textCol), List.of(getOrDefault(rawPredictionCol), getOrDefault(probabilityCol)), getOrDefault(predictionCol));
+        schema,
+        getOrDefault(textCol),
+        List.of(getOrDefault(rawPredictionCol), getOrDefault(probabilityCol)),
+        getOrDefault(predictionCol));
   }
 
   @Override

@@ -17,10 +17,12 @@ import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.RuntimeSpec;
 
 /**
- * A fine-tuned text classifier: the adapter, and where its base model is. {@code transform} adds a vector of logits, a vector of
- * probabilities and the index of the most likely class, as MLlib's evaluators expect them.
+ * A fine-tuned text classifier: the adapter, and where its base model is. {@code transform} adds a
+ * vector of logits, a vector of probabilities and the index of the most likely class, as MLlib's
+ * evaluators expect them.
  */
-public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel> implements MLWritable {
+public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel>
+    implements MLWritable {
   private static final long serialVersionUID = 1L;
 
   private final String uid;
@@ -111,28 +113,48 @@ public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel
   public Dataset<Row> transform(Dataset<?> dataset) {
     StructType schema = transformSchema(dataset.schema());
     String logits = uid + "_logits";
-    Dataset<Row> predicted = PredictionJob.withLogits(dataset.toDF(), getOrDefault(textCol), "", runtime, parameters, logits);
+    Dataset<Row> predicted =
+        PredictionJob.withLogits(
+            dataset.toDF(), getOrDefault(textCol), runtime, parameters, logits);
     Column values = predicted.col(logits);
     // exp(x - max) keeps large logits finite; index of the largest logit, the first one of equals.
-    Column shifted = org.apache.spark.sql.functions.transform(values, x -> org.apache.spark.sql.functions.exp(x.minus(org.apache.spark.sql.functions.array_max(values))));
+    Column shifted =
+        org.apache.spark.sql.functions.transform(
+            values,
+            x ->
+                org.apache.spark.sql.functions.exp(
+                    x.minus(org.apache.spark.sql.functions.array_max(values))));
     Column sum =
-        org.apache.spark.sql.functions.aggregate(shifted, org.apache.spark.sql.functions.lit(0.0), (a, x) -> a.plus(x));
+        org.apache.spark.sql.functions.aggregate(
+            shifted, org.apache.spark.sql.functions.lit(0.0), (a, x) -> a.plus(x));
     Column probabilities = org.apache.spark.sql.functions.transform(shifted, x -> x.divide(sum));
     Column best =
-        org.apache.spark.sql.functions.array_position(values, org.apache.spark.sql.functions.array_max(values)).minus(1).cast("double");
+        org.apache
+            .spark
+            .sql
+            .functions
+            .array_position(values, org.apache.spark.sql.functions.array_max(values))
+            .minus(1)
+            .cast("double");
     Dataset<Row> result =
         predicted
             .withColumn(getOrDefault(rawPredictionCol), functions.array_to_vector(values))
             .withColumn(getOrDefault(probabilityCol), functions.array_to_vector(probabilities))
             .withColumn(getOrDefault(predictionCol), best)
             .drop(logits);
-    return result.select(java.util.Arrays.stream(schema.fieldNames()).map(name -> result.col("`" + name.replace("`", "``") + "`")).toArray(Column[]::new));
+    return result.select(
+        java.util.Arrays.stream(schema.fieldNames())
+            .map(name -> result.col("`" + name.replace("`", "``") + "`"))
+            .toArray(Column[]::new));
   }
 
   @Override
   public StructType transformSchema(StructType schema) {
     return PeftTextClassifierParams.withPredictions(
-        schema, getOrDefault(textCol), List.of(getOrDefault(rawPredictionCol), getOrDefault(probabilityCol)), getOrDefault(predictionCol));
+        schema,
+        getOrDefault(textCol),
+        List.of(getOrDefault(rawPredictionCol), getOrDefault(probabilityCol)),
+        getOrDefault(predictionCol));
   }
 
   @Override

@@ -12,9 +12,10 @@ import org.sparkpeft.merge.compress.Payload;
 import org.sparkpeft.merge.compress.PayloadHeader;
 
 /**
- * The way from the server to the clients. Clients know the sum of the compressed updates they were sent, not the server's parameters
- * themselves; each round sends, compressed, what is between the two. With error feedback what one round's compression loses stays in
- * that difference and goes out later; without it the server takes over what the clients know, and the loss is final.
+ * The way from the server to the clients. Clients know the sum of the compressed updates they were
+ * sent, not the server's parameters themselves; each round sends, compressed, what is between the
+ * two. With error feedback what one round's compression loses stays in that difference and goes out
+ * later; without it the server takes over what the clients know, and the loss is final.
  */
 final class Downlink {
   private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
@@ -52,13 +53,15 @@ final class Downlink {
   }
 
   /**
-   * Bytes that a cohort receives in a round: for each client the updates it has missed and this one, or all parameters in fp32 if that
-   * is less. The starting parameters are implied by the seed and do not travel.
+   * Bytes that a cohort receives in a round: for each client the updates it has missed and this
+   * one, or all parameters in fp32 if that is less. The starting parameters are implied by the seed
+   * and do not travel.
    *
    * @param seen for each client, the last round it received; absent for none
    * @param sizes bytes of each round's update, this round's last
    */
-  static long bytesTo(List<String> cohort, SortedMap<String, Integer> seen, List<Long> sizes, int parameters) {
+  static long bytesTo(
+      List<String> cohort, SortedMap<String, Integer> seen, List<Long> sizes, int parameters) {
     long total = 0;
     for (String client : cohort) {
       int last = seen.getOrDefault(client, 0);
@@ -69,7 +72,8 @@ final class Downlink {
   }
 
   /** {@code seen} after {@code cohort} received {@code round}. */
-  static SortedMap<String, Integer> seenAfter(SortedMap<String, Integer> seen, List<String> cohort, int round) {
+  static SortedMap<String, Integer> seenAfter(
+      SortedMap<String, Integer> seen, List<String> cohort, int round) {
     SortedMap<String, Integer> after = new TreeMap<>(seen);
     cohort.forEach(client -> after.put(client, round));
     return after;

@@ -34,8 +34,9 @@ import org.sparkpeft.federated.server.RunFolder;
 import org.sparkpeft.federated.server.ServerOptimizer;
 
 /**
- * A whole run: data, preflight, rounds, evaluation, references, export. The run folder holds everything needed to go on after any
- * complete round; going on gives the same bits as never having stopped.
+ * A whole run: data, preflight, rounds, evaluation, references, export. The run folder holds
+ * everything needed to go on after any complete round; going on gives the same bits as never having
+ * stopped.
  */
 public final class FederatedRun {
   private final SparkSession session;
@@ -58,30 +59,43 @@ public final class FederatedRun {
    * @param parameters final global parameters
    * @param adapterSha256 SHA-256 of {@code adapter/adapter_model.safetensors}
    */
-  public record Result(RunFolder folder, RuntimeSpec runtime, ParameterVector parameters, String adapterSha256) {}
+  public record Result(
+      RunFolder folder, RuntimeSpec runtime, ParameterVector parameters, String adapterSha256) {}
 
   /** What a run would do; made without training. */
   public record Plan(
-      int clients, long trainExamples, long testExamples, List<String> labels, int cohort, int rounds, long trainableParameters) {}
+      int clients,
+      long trainExamples,
+      long testExamples,
+      List<String> labels,
+      int cohort,
+      int rounds,
+      long trainableParameters) {}
 
   /** Reads the data the recipe names and runs. */
   public Result run(RunFolder folder, boolean resume) {
     return run(folder, resume, trainRows(), testRows());
   }
 
-  /** Everything up to the first model byte: binds, reads and checks, without writing to a run folder's checkpoints. */
+  /**
+   * Everything up to the first model byte: binds, reads and checks, without writing to a run
+   * folder's checkpoints.
+   */
   public Plan plan(RunFolder folder) {
     return plan(folder, trainRows(), testRows());
   }
 
   private Dataset<Row> trainRows() {
-    return new DataReader(session).read(recipe.data().train(), recipe.data().format(), recipe.data().options());
+    return new DataReader(session)
+        .read(recipe.data().train(), recipe.data().format(), recipe.data().options());
   }
 
   private Optional<Dataset<Row>> testRows() {
     return recipe.data().test().isBlank()
         ? Optional.empty()
-        : Optional.of(new DataReader(session).read(recipe.data().test(), recipe.data().format(), recipe.data().options()));
+        : Optional.of(
+            new DataReader(session)
+                .read(recipe.data().test(), recipe.data().format(), recipe.data().options()));
   }
 
   private Plan plan(RunFolder folder, Dataset<Row> train, Optional<Dataset<Row>> test) {
@@ -89,7 +103,13 @@ public final class FederatedRun {
     preflight.cluster();
     try (FederatedData data = FederatedData.prepare(train, test, recipe)) {
       TunableModel model = ExecutorRuntime.of(data.runtime()).model();
-      preflight.run(data.runtime(), store(folder, ""), folder, data.clients().names().size(), model.layout().size(), 4 * model.baseParameters());
+      preflight.run(
+          data.runtime(),
+          store(folder, ""),
+          folder,
+          data.clients().names().size(),
+          model.layout().size(),
+          4 * model.baseParameters());
       return new Plan(
           data.clients().names().size(),
           data.clients().numExamples(),
@@ -106,22 +126,39 @@ public final class FederatedRun {
    *
    * @param resume go on from the folder's last checkpoint, if there is one
    */
-  public Result run(RunFolder folder, boolean resume, Dataset<Row> train, Optional<Dataset<Row>> test) {
+  public Result run(
+      RunFolder folder, boolean resume, Dataset<Row> train, Optional<Dataset<Row>> test) {
     Preflight preflight = new Preflight(spark, recipe);
     preflight.cluster();
     AtomicFiles.write(folder.config(), RecipeWriter.write(recipe).getBytes(StandardCharsets.UTF_8));
     try (FederatedData data = FederatedData.prepare(train, test, recipe)) {
       TunableModel model = ExecutorRuntime.of(data.runtime()).model();
       ClientStore store = store(folder, "");
-      preflight.run(data.runtime(), store, folder, data.clients().names().size(), model.layout().size(), 4 * model.baseParameters());
+      preflight.run(
+          data.runtime(),
+          store,
+          folder,
+          data.clients().names().size(),
+          model.layout().size(),
+          4 * model.baseParameters());
       CheckpointStore checkpoints = new CheckpointStore(folder.checkpoints(), model.layout());
       ParameterVector initial = model.initialParameters(recipe.run().seed());
       Optional<Checkpoint> found = resume ? checkpoints.latest() : Optional.empty();
-      Checkpoint state = found.orElseGet(() -> Checkpoint.start(ServerOptimizer.of(recipe.server()).initial(initial)));
+      Checkpoint state =
+          found.orElseGet(
+              () -> Checkpoint.start(ServerOptimizer.of(recipe.server()).initial(initial)));
       announce(model, data, state);
 
       Federation federation =
-          new Federation(spark, recipe, data.clients(), data.runtime(), model.layout(), store, folder.path().toString(), events);
+          new Federation(
+              spark,
+              recipe,
+              data.clients(),
+              data.runtime(),
+              model.layout(),
+              store,
+              folder.path().toString(),
+              events);
       while (state.round() < recipe.rounds().count()) {
         Federation.Round round = federation.run(state);
         checkpoints.write(round.checkpoint());
@@ -159,15 +196,20 @@ public final class FederatedRun {
             Versions.running()));
   }
 
-  /** Keeps a client's last two states: the next round reads the last, and going back one checkpoint the one before. */
+  /**
+   * Keeps a client's last two states: the next round reads the last, and going back one checkpoint
+   * the one before.
+   */
   private static void prune(ClientStore store, Checkpoint before, Checkpoint after) {
-    after.clientVersions().forEach(
-        (client, version) -> {
-          int earlier = before.clientVersions().getOrDefault(client, 0);
-          if (version > earlier) {
-            store.prune(client, earlier);
-          }
-        });
+    after
+        .clientVersions()
+        .forEach(
+            (client, version) -> {
+              int earlier = before.clientVersions().getOrDefault(client, 0);
+              if (version > earlier) {
+                store.prune(client, earlier);
+              }
+            });
   }
 
   private void evaluateRound(FederatedData data, Checkpoint state) {
@@ -195,19 +237,28 @@ public final class FederatedRun {
     long began = System.nanoTime();
     spark.setJobDescription("evaluation, " + what + (round > 0 ? " " + round : ""));
     Evaluation sum =
-        EvaluationJob.run(spark, test, runtime, parameters).values().stream().reduce(Evaluation::merge).orElseThrow();
-    return new RunEvent.Evaluated(what, round, sum.items(), sum.metrics(), (System.nanoTime() - began) * 1e-9);
+        EvaluationJob.run(spark, test, runtime, parameters).values().stream()
+            .reduce(Evaluation::merge)
+            .orElseThrow();
+    return new RunEvent.Evaluated(
+        what, round, sum.items(), sum.metrics(), (System.nanoTime() - began) * 1e-9);
   }
 
   private void evaluateClients(FederatedData data, ParameterVector parameters) {
     boolean onTest = data.testHasClients();
     ExampleShards shards = onTest ? data.test().orElseThrow() : data.clients();
-    SortedMap<String, Evaluation> evaluations = EvaluationJob.run(spark, shards, data.runtime(), parameters);
+    SortedMap<String, Evaluation> evaluations =
+        EvaluationJob.run(spark, shards, data.runtime(), parameters);
     evaluations.forEach(
         (client, evaluation) -> {
           Map<String, Double> metrics = evaluation.metrics();
           if (metrics.containsKey("accuracy")) {
-            events.on(new RunEvent.ClientEvaluated(client, onTest ? "test" : "train", evaluation.items(), metrics.get("accuracy")));
+            events.on(
+                new RunEvent.ClientEvaluated(
+                    client,
+                    onTest ? "test" : "train",
+                    evaluation.items(),
+                    metrics.get("accuracy")));
           }
         });
   }

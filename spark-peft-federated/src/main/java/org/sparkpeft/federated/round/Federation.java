@@ -29,8 +29,9 @@ import org.sparkpeft.federated.server.ServerOptimizer;
 import org.sparkpeft.federated.server.ServerState;
 
 /**
- * One round of federated training after another: draw a cohort, send the global update, let the clients train, fold their updates, step
- * the server. What a round gives depends on the checkpoint before it, the recipe and the data only.
+ * One round of federated training after another: draw a cohort, send the global update, let the
+ * clients train, fold their updates, step the server. What a round gives depends on the checkpoint
+ * before it, the recipe and the data only.
  */
 final class Federation {
   private static final int POLL_MILLIS = 20;
@@ -92,7 +93,8 @@ final class Federation {
     Downlink.Sent sent = downlink.send(before, round);
     double sendSeconds = (System.nanoTime() - sending) * 1e-9;
 
-    RoundResults results = call(order(before, round, cohort), sent.payload(), Downlink.snapshot(before.broadcast()));
+    RoundResults results =
+        call(order(before, round, cohort), sent.payload(), Downlink.snapshot(before.broadcast()));
     report(round, results);
     int ok = results.sums().count();
     int needed = Math.min(recipe.rounds().minClients(), cohort.size());
@@ -102,10 +104,12 @@ final class Federation {
 
     long stepping = System.nanoTime();
     TaskVector aggregate = results.sums().result();
-    ServerState stepped = server.step(new ServerState(sent.server(), before.server().moments()), aggregate);
+    ServerState stepped =
+        server.step(new ServerState(sent.server(), before.server().moments()), aggregate);
     if (!stepped.parameters().isFinite()) {
       throw new RoundFailedException(
-          round, "the server step gave parameters that are not finite; lower server.learning_rate or train.learning_rate");
+          round,
+          "the server step gave parameters that are not finite; lower server.learning_rate or train.learning_rate");
     }
     double aggregateSeconds = results.foldSeconds() + (System.nanoTime() - stepping) * 1e-9;
 
@@ -115,7 +119,12 @@ final class Federation {
     results.accepted().forEach(client -> versions.put(client, round));
     Checkpoint after =
         new Checkpoint(
-            round, stepped, sent.broadcast(), versions, Downlink.seenAfter(before.clientSeen(), cohort, round), sizes);
+            round,
+            stepped,
+            sent.broadcast(),
+            versions,
+            Downlink.seenAfter(before.clientSeen(), cohort, round),
+            sizes);
     double seconds = (System.nanoTime() - began) * 1e-9;
     double trainSeconds = Math.min(seconds, results.longestLaneSeconds());
     RunEvent.RoundFinished finished =
@@ -162,18 +171,41 @@ final class Federation {
         recipe.rounds().clientSeconds());
   }
 
-  /** Runs the job; clients whose Spark task hangs or keeps dying are left out and the rest called again. */
+  /**
+   * Runs the job; clients whose Spark task hangs or keeps dying are left out and the rest called
+   * again.
+   */
   private RoundResults call(RoundOrder order, byte[] update, byte[] snapshot) {
     Aggregator.Cohort whole =
-        new Aggregator.Cohort(order.cohort().size(), order.cohort().keySet().stream().mapToLong(clients::numExamples).sum());
+        new Aggregator.Cohort(
+            order.cohort().size(),
+            order.cohort().keySet().stream().mapToLong(clients::numExamples).sum());
     List<ClientResult> unanswered = new ArrayList<>();
     SortedMap<String, Integer> cohort = new TreeMap<>(order.cohort());
     spark.setJobGroup(
-        runId, "round " + order.round() + "/" + recipe.rounds().count() + ", " + order.cohort().size() + " clients", true);
+        runId,
+        "round "
+            + order.round()
+            + "/"
+            + recipe.rounds().count()
+            + ", "
+            + order.cohort().size()
+            + " clients",
+        true);
     try {
       while (!cohort.isEmpty()) {
         try (RoundJob job =
-            new RoundJob(spark, clients, runtime, store, order.withCohort(cohort), whole, aggregator, layout, update, snapshot)) {
+            new RoundJob(
+                spark,
+                clients,
+                runtime,
+                store,
+                order.withCohort(cohort),
+                whole,
+                aggregator,
+                layout,
+                update,
+                snapshot)) {
           Attempt attempt = attempt(job, order.round(), order.cohort().size());
           if (attempt.left().isEmpty()) {
             return new RoundResults(aggregator, layout, whole, attempt.folded(), unanswered);
@@ -192,7 +224,8 @@ final class Federation {
   private record Attempt(List<FoldedUpdates> folded, List<ClientResult> left) {}
 
   private Attempt attempt(RoundJob job, int round, int cohortSize) {
-    RoundWatch watch = new RoundWatch(job, done -> events.on(new RunEvent.RoundProgress(round, done, cohortSize)));
+    RoundWatch watch =
+        new RoundWatch(job, done -> events.on(new RunEvent.RoundProgress(round, done, cohortSize)));
     spark.sc().addSparkListener(watch);
     try {
       JavaFutureAction<List<byte[]>> future = job.submit();
@@ -205,8 +238,10 @@ final class Federation {
             spark.cancelJobGroup(runId);
             Set<Integer> stuck = new TreeSet<>(job.clientsOfTask().keySet());
             stuck.removeAll(watch.done());
-            String reason = "nothing moved for rounds.stall_seconds: " + recipe.rounds().stallSeconds();
-            return new Attempt(List.of(), unanswered(job.clientsOfTask(), stuck, ClientResult.LATE, reason));
+            String reason =
+                "nothing moved for rounds.stall_seconds: " + recipe.rounds().stallSeconds();
+            return new Attempt(
+                List.of(), unanswered(job.clientsOfTask(), stuck, ClientResult.LATE, reason));
           }
         }
       }
@@ -215,7 +250,9 @@ final class Federation {
       if (watch.failing().isEmpty()) {
         throw new RoundFailedException(round, "Spark could not run it: " + firstLine(cause), cause);
       }
-      return new Attempt(List.of(), unanswered(job.clientsOfTask(), watch.failing(), ClientResult.FAILED, firstLine(cause)));
+      return new Attempt(
+          List.of(),
+          unanswered(job.clientsOfTask(), watch.failing(), ClientResult.FAILED, firstLine(cause)));
     } catch (InterruptedException e) {
       spark.cancelJobGroup(runId);
       Thread.currentThread().interrupt();
@@ -225,13 +262,26 @@ final class Federation {
     }
   }
 
-  private List<ClientResult> unanswered(Map<Integer, List<String>> clientsOfTask, Set<Integer> tasks, String status, String reason) {
+  private List<ClientResult> unanswered(
+      Map<Integer, List<String>> clientsOfTask, Set<Integer> tasks, String status, String reason) {
     List<ClientResult> results = new ArrayList<>();
     for (int task : tasks) {
       for (String client : clientsOfTask.getOrDefault(task, List.of())) {
         results.add(
             new ClientResult(
-                client, status, clients.numExamples(client), 0, Double.NaN, 0, 0, "", "", 0, reason, "", Bytes.EMPTY));
+                client,
+                status,
+                clients.numExamples(client),
+                0,
+                Double.NaN,
+                0,
+                0,
+                "",
+                "",
+                0,
+                reason,
+                "",
+                Bytes.EMPTY));
       }
     }
     return results;
@@ -264,9 +314,23 @@ final class Federation {
             .map(RoundResults.Entry::result)
             .filter(result -> !result.isOk())
             .findFirst()
-            .map(result -> "; first: client " + result.clientId() + " " + result.status() + ", " + result.error() + " " + result.frame())
+            .map(
+                result ->
+                    "; first: client "
+                        + result.clientId()
+                        + " "
+                        + result.status()
+                        + ", "
+                        + result.error()
+                        + " "
+                        + result.frame())
             .orElse("");
-    return ok + " usable updates of " + results.entries().size() + " clients, rounds.min_clients is " + needed + first;
+    return ok
+        + " usable updates of "
+        + results.entries().size()
+        + " clients, rounds.min_clients is "
+        + needed
+        + first;
   }
 
   private static String firstLine(Throwable thrown) {

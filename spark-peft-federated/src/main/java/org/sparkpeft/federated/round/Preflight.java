@@ -17,7 +17,10 @@ import org.sparkpeft.federated.client.RuntimeSpec;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.server.RunFolder;
 
-/** Checks, before a model is loaded, that the cluster can do what the recipe asks. Each finding is one line: setting, found, needed, remedy. */
+/**
+ * Checks, before a model is loaded, that the cluster can do what the recipe asks. Each finding is
+ * one line: setting, found, needed, remedy.
+ */
 final class Preflight {
   private static final Logger LOG = LoggerFactory.getLogger(Preflight.class);
   private static final long MIB = 1 << 20;
@@ -52,7 +55,14 @@ final class Preflight {
     Versions.compiledFor()
         .mismatch(Versions.runningSpark(), Versions.runningScala(), Runtime.version().feature())
         .ifPresent(
-            sentence -> findings.add(new Finding("spark.master", sentence, "the same lines", "use the matching spark-peft or Spark", true)));
+            sentence ->
+                findings.add(
+                    new Finding(
+                        "spark.master",
+                        sentence,
+                        "the same lines",
+                        "use the matching spark-peft or Spark",
+                        true)));
     int slots = slots();
     int wanted = recipe.rounds().concurrency();
     if (slots < Math.max(1, wanted)) {
@@ -74,12 +84,23 @@ final class Preflight {
    * @param parameters trainable entries
    * @param baseBytes bytes of the frozen model in memory
    */
-  void run(RuntimeSpec runtime, ClientStore store, RunFolder folder, int clients, int parameters, long baseBytes) {
+  void run(
+      RuntimeSpec runtime,
+      ClientStore store,
+      RunFolder folder,
+      int clients,
+      int parameters,
+      long baseBytes) {
     List<Finding> findings = new ArrayList<>();
     for (ExecutorProbe.Answer answer : ExecutorProbe.run(spark, slots(), runtime, store)) {
       if (!answer.isOk()) {
         findings.add(
-            new Finding(answer.setting(), "on executor " + answer.executor() + ": " + answer.problem(), "all executors ready", "mend it there", true));
+            new Finding(
+                answer.setting(),
+                "on executor " + answer.executor() + ": " + answer.problem(),
+                "all executors ready",
+                "mend it there",
+                true));
       }
     }
     disk(findings, folder.path(), folder.freeBytes(), clients, parameters);
@@ -90,7 +111,9 @@ final class Preflight {
 
   /** Tasks that can run at once. */
   private int slots() {
-    return spark.sc().maxNumConcurrentTasks(spark.sc().resourceProfileManager().defaultResourceProfile());
+    return spark
+        .sc()
+        .maxNumConcurrentTasks(spark.sc().resourceProfileManager().defaultResourceProfile());
   }
 
   private void disk(List<Finding> findings, Path path, long free, int clients, int parameters) {
@@ -130,7 +153,11 @@ final class Preflight {
       return;
     }
     long executor = spark.getConf().getSizeAsBytes("spark.executor.memory", "1g");
-    long overhead = spark.getConf().getSizeAsBytes("spark.executor.memoryOverhead", Math.max(384 * MIB, executor / 10) + "b");
+    long overhead =
+        spark
+            .getConf()
+            .getSizeAsBytes(
+                "spark.executor.memoryOverhead", Math.max(384 * MIB, executor / 10) + "b");
     long needed = baseBytes + baseBytes / 4 + 300 * MIB;
     if (overhead < needed) {
       findings.add(
@@ -144,11 +171,15 @@ final class Preflight {
   }
 
   private static void settle(List<Finding> findings) {
-    Map<Boolean, List<Finding>> byFatal = findings.stream().collect(Collectors.partitioningBy(Finding::fatal));
-    byFatal.getOrDefault(false, List.of()).forEach(finding -> LOG.warn("{}: {}", finding.setting(), finding.line()));
+    Map<Boolean, List<Finding>> byFatal =
+        findings.stream().collect(Collectors.partitioningBy(Finding::fatal));
+    byFatal
+        .getOrDefault(false, List.of())
+        .forEach(finding -> LOG.warn("{}: {}", finding.setting(), finding.line()));
     List<Finding> fatal = byFatal.getOrDefault(true, List.of());
     if (!fatal.isEmpty()) {
-      throw new ConfigException(fatal.stream().map(finding -> new Problem(finding.setting(), finding.line())).toList());
+      throw new ConfigException(
+          fatal.stream().map(finding -> new Problem(finding.setting(), finding.line())).toList());
     }
   }
 }

@@ -22,8 +22,9 @@ import org.sparkpeft.federated.server.RunFolder;
 import org.sparkpeft.federated.server.ServerOptimizer;
 
 /**
- * What a run is compared with, as far as the recipe asks: the untrained head; the same federation training only the head; the same
- * adapter trained on all examples in one place with as many passes over them as the clients made.
+ * What a run is compared with, as far as the recipe asks: the untrained head; the same federation
+ * training only the head; the same adapter trained on all examples in one place with as many passes
+ * over them as the clients made.
  */
 final class References {
   private final JavaSparkContext spark;
@@ -32,7 +33,12 @@ final class References {
   private final RunFolder folder;
   private final RunListener events;
 
-  References(JavaSparkContext spark, Recipe recipe, FederatedData data, RunFolder folder, RunListener events) {
+  References(
+      JavaSparkContext spark,
+      Recipe recipe,
+      FederatedData data,
+      RunFolder folder,
+      RunListener events) {
     this.spark = spark;
     this.recipe = recipe;
     this.data = data;
@@ -57,14 +63,17 @@ final class References {
         running.add(pool.submit(() -> publish("central", data.runtime(), central(initial))));
       }
       if (wanted.contains("head_only")) {
-        RuntimeSpec runtime = data.runtime().withPeft(new HeadOnlyConfig(recipe.peft().modulesToSave()));
+        RuntimeSpec runtime =
+            data.runtime().withPeft(new HeadOnlyConfig(recipe.peft().modulesToSave()));
         running.add(pool.submit(() -> publish("head_only", runtime, headOnly(runtime))));
       }
       for (Future<?> reference : running) {
         reference.get();
       }
     } catch (ExecutionException e) {
-      throw e.getCause() instanceof RuntimeException cause ? cause : new IllegalStateException(e.getCause());
+      throw e.getCause() instanceof RuntimeException cause
+          ? cause
+          : new IllegalStateException(e.getCause());
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new IllegalStateException("interrupted", e);
@@ -75,10 +84,19 @@ final class References {
 
   private ParameterVector central(ParameterVector initial) {
     TrainConfig train = recipe.train();
-    double share = (double) recipe.rounds().cohortSize(data.clients().names().size()) / data.clients().names().size();
-    int passes = (int) Math.max(1, Math.round(recipe.rounds().count() * share * train.localEpochs()));
+    double share =
+        (double) recipe.rounds().cohortSize(data.clients().names().size())
+            / data.clients().names().size();
+    int passes =
+        (int) Math.max(1, Math.round(recipe.rounds().count() * share * train.localEpochs()));
     spark.setJobDescription("central training, " + passes + " passes");
-    return PooledTraining.run(spark, data.clients(), data.runtime(), train.withLocalEpochs(passes), recipe.run().seed(), initial);
+    return PooledTraining.run(
+        spark,
+        data.clients(),
+        data.runtime(),
+        train.withLocalEpochs(passes),
+        recipe.run().seed(),
+        initial);
   }
 
   private ParameterVector headOnly(RuntimeSpec runtime) {
@@ -103,7 +121,8 @@ final class References {
 
   private void publish(String what, RuntimeSpec runtime, ParameterVector parameters) {
     ExampleShards test = data.test().orElseThrow();
-    RunEvent.Evaluated evaluated = FederatedRun.evaluation(spark, test, runtime, what, 0, parameters);
+    RunEvent.Evaluated evaluated =
+        FederatedRun.evaluation(spark, test, runtime, what, 0, parameters);
     synchronized (events) {
       events.on(evaluated);
     }

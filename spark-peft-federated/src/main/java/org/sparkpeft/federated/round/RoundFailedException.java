@@ -1,6 +1,9 @@
 package org.sparkpeft.federated.round;
 
-/** A round ended without enough clients, or with an error that is no client's. Everything up to the round before is on disk. */
+/**
+ * A round ended without enough clients, or with an error that is no client's. Everything up to the
+ * round before is on disk.
+ */
 public final class RoundFailedException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 

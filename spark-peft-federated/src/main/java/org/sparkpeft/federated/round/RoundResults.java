@@ -11,7 +11,10 @@ import org.sparkpeft.federated.aggregate.Aggregator;
 import org.sparkpeft.federated.client.ClientResult;
 import org.sparkpeft.federated.client.FoldedUpdates;
 
-/** The results of a round's cohort, gathered from the fold tasks and from clients that never answered. */
+/**
+ * The results of a round's cohort, gathered from the fold tasks and from clients that never
+ * answered.
+ */
 final class RoundResults {
 
   /** A client's result and the bytes its accepted payload had. */
@@ -24,7 +27,12 @@ final class RoundResults {
   private double codecSeconds;
   private double foldSeconds;
 
-  RoundResults(Aggregator aggregator, ParameterLayout layout, Aggregator.Cohort cohort, List<FoldedUpdates> folded, List<ClientResult> unanswered) {
+  RoundResults(
+      Aggregator aggregator,
+      ParameterLayout layout,
+      Aggregator.Cohort cohort,
+      List<FoldedUpdates> folded,
+      List<ClientResult> unanswered) {
     long began = System.nanoTime();
     sums = aggregator.zero(layout, cohort);
     for (FoldedUpdates part : folded) {
@@ -53,7 +61,11 @@ final class RoundResults {
   }
 
   List<String> accepted() {
-    return entries.stream().map(Entry::result).filter(ClientResult::isOk).map(ClientResult::clientId).toList();
+    return entries.stream()
+        .map(Entry::result)
+        .filter(ClientResult::isOk)
+        .map(ClientResult::clientId)
+        .toList();
   }
 
   long uplinkBytes() {
@@ -89,10 +101,14 @@ final class RoundResults {
     return sum / weight;
   }
 
-  /** Training time of the busiest lane: work on one executor thread adds up, work on several overlaps. */
+  /**
+   * Training time of the busiest lane: work on one executor thread adds up, work on several
+   * overlaps.
+   */
   double longestLaneSeconds() {
     Map<String, Double> lanes = new HashMap<>();
-    entries.forEach(entry -> lanes.merge(entry.result().lane(), entry.result().trainSeconds(), Double::sum));
+    entries.forEach(
+        entry -> lanes.merge(entry.result().lane(), entry.result().trainSeconds(), Double::sum));
     return lanes.values().stream().mapToDouble(Double::doubleValue).max().orElse(0);
   }
 }

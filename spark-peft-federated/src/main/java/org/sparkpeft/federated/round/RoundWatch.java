@@ -15,8 +15,9 @@ import org.sparkpeft.federated.client.RoundJob;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
- * Follows the training stage of one round on Spark's listener bus: which tasks have ended, which keep failing, and when anything last
- * moved. A training step anywhere counts as movement; it arrives with the executors' heartbeats.
+ * Follows the training stage of one round on Spark's listener bus: which tasks have ended, which
+ * keep failing, and when anything last moved. A training step anywhere counts as movement; it
+ * arrives with the executors' heartbeats.
  */
 final class RoundWatch extends SparkListener {
   private final RoundJob job;
@@ -47,13 +48,16 @@ final class RoundWatch extends SparkListener {
 
   /** Training tasks that have not ended well but failed at least once. */
   Set<Integer> failing() {
-    return failures.keySet().stream().filter(task -> !done.contains(task)).collect(Collectors.toSet());
+    return failures.keySet().stream()
+        .filter(task -> !done.contains(task))
+        .collect(Collectors.toSet());
   }
 
   @Override
   public void onStageSubmitted(SparkListenerStageSubmitted submitted) {
     boolean trains =
-        CollectionConverters.asJava(submitted.stageInfo().rddInfos()).stream().anyMatch(rdd -> rdd.name().equals(job.trainingName()));
+        CollectionConverters.asJava(submitted.stageInfo().rddInfos()).stream()
+            .anyMatch(rdd -> rdd.name().equals(job.trainingName()));
     if (trains) {
       stages.add(submitted.stageInfo().stageId());
       moved();
@@ -92,7 +96,8 @@ final class RoundWatch extends SparkListener {
                     .forEach(
                         info -> {
                           Object steps = info.update().get();
-                          if (steps instanceof Long now && !now.equals(heartbeats.put((Long) task._1(), now))) {
+                          if (steps instanceof Long now
+                              && !now.equals(heartbeats.put((Long) task._1(), now))) {
                             moved();
                           }
                         }));

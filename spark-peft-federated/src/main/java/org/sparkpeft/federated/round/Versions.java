@@ -7,6 +7,7 @@ import java.util.Optional;
 import java.util.Properties;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import scala.util.Properties$;
 
 /**
  * What this program was compiled for.
@@ -43,15 +44,24 @@ public record Versions(String project, String spark, String scala, int java) {
 
   /** Scala's version as it runs. */
   static String runningScala() {
-    return scala.util.Properties$.MODULE$.versionNumberString();
+    return Properties$.MODULE$.versionNumberString();
   }
 
   /** One sentence if Spark, Scala or Java differ in a way that breaks; empty when they fit. */
   Optional<String> mismatch(String runningSpark, String runningScala, int runningJava) {
-    if (!line(spark).equals(line(runningSpark)) || !line(scala).equals(line(runningScala)) || runningJava < java) {
+    if (!line(spark).equals(line(runningSpark))
+        || !line(scala).equals(line(runningScala))
+        || runningJava < java) {
       return Optional.of(
           "spark-peft %s is compiled for Spark %s, Scala %s, Java %d or newer; running are Spark %s, Scala %s, Java %d"
-              .formatted(project, line(spark), line(scala), java, runningSpark, runningScala, runningJava));
+              .formatted(
+                  project,
+                  line(spark),
+                  line(scala),
+                  java,
+                  runningSpark,
+                  runningScala,
+                  runningJava));
     }
     return Optional.empty();
   }

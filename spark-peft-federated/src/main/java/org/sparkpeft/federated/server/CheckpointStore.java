@@ -26,8 +26,9 @@ import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * Checkpoints of a run, one folder a round: {@code round-NNNN/state.safetensors} with the vectors and {@code state.json} with the rest
- * and the vectors' SHA-256. A folder appears whole or not at all.
+ * Checkpoints of a run, one folder a round: {@code round-NNNN/state.safetensors} with the vectors
+ * and {@code state.json} with the rest and the vectors' SHA-256. A folder appears whole or not at
+ * all.
  */
 public final class CheckpointStore {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -64,7 +65,10 @@ public final class CheckpointStore {
     List<TensorData> tensors = new ArrayList<>();
     tensors.add(tensor(PARAMETERS, checkpoint.server().parameters()));
     tensors.add(tensor(BROADCAST, checkpoint.broadcast()));
-    checkpoint.server().moments().forEach((name, moment) -> tensors.add(tensor(MOMENT + name, moment)));
+    checkpoint
+        .server()
+        .moments()
+        .forEach((name, moment) -> tensors.add(tensor(MOMENT + name, moment)));
     return TensorData.byName(tensors);
   }
 
@@ -81,7 +85,9 @@ public final class CheckpointStore {
     node.set("client_versions", JSON.valueToTree(checkpoint.clientVersions()));
     node.set("client_seen", JSON.valueToTree(checkpoint.clientSeen()));
     node.set("downlink_bytes", JSON.valueToTree(checkpoint.downlinkBytes()));
-    return JSON.writerWithDefaultPrettyPrinter().writeValueAsString(node).getBytes(StandardCharsets.UTF_8);
+    return JSON.writerWithDefaultPrettyPrinter()
+        .writeValueAsString(node)
+        .getBytes(StandardCharsets.UTF_8);
   }
 
   /**
@@ -115,13 +121,19 @@ public final class CheckpointStore {
     Path directory = folder(round);
     Path vectors = directory.resolve("state.safetensors");
     JsonNode node = readJson(directory.resolve("state.json"));
-    require(directory, node.path("version").asInt() == VERSION, "version " + node.path("version") + ", this program reads " + VERSION);
+    require(
+        directory,
+        node.path("version").asInt() == VERSION,
+        "version " + node.path("version") + ", this program reads " + VERSION);
     require(directory, node.path("round").asInt() == round, "it says round " + node.path("round"));
     require(
         directory,
         node.path("layout").asText().equals(Long.toHexString(layout.fingerprint())),
         "it was made for another adapter: model, method, target modules or labels differ from the recipe");
-    require(directory, sha256(vectors).equals(node.path("sha256").asText()), "state.safetensors does not have the SHA-256 in state.json");
+    require(
+        directory,
+        sha256(vectors).equals(node.path("sha256").asText()),
+        "state.safetensors does not have the SHA-256 in state.json");
     try (SafetensorsFile file = SafetensorsFile.open(vectors)) {
       SortedMap<String, ParameterVector> moments = new TreeMap<>();
       for (String name : file.names()) {
@@ -143,7 +155,10 @@ public final class CheckpointStore {
 
   private ParameterVector vector(SafetensorsFile file, String name) {
     require(file.path(), file.contains(name), "there is no vector " + name);
-    require(file.path(), file.shape(name).equals(List.of(layout.size())), name + " has shape " + file.shape(name));
+    require(
+        file.path(),
+        file.shape(name).equals(List.of(layout.size())),
+        name + " has shape " + file.shape(name));
     return ParameterVector.wrap(layout, file.floats(name));
   }
 
@@ -157,7 +172,12 @@ public final class CheckpointStore {
     try {
       return JSON.readTree(Files.readAllBytes(file));
     } catch (IOException e) {
-      throw new FormatException(file.toString(), "cannot be read (" + e.getMessage() + "); remove its folder to resume from the round before", e);
+      throw new FormatException(
+          file.toString(),
+          "cannot be read ("
+              + e.getMessage()
+              + "); remove its folder to resume from the round before",
+          e);
     }
   }
 
@@ -171,7 +191,9 @@ public final class CheckpointStore {
 
   private static void require(Path path, boolean ok, String found) {
     if (!ok) {
-      throw new FormatException(path.toString(), found + "; remove this checkpoint's folder to resume from the round before");
+      throw new FormatException(
+          path.toString(),
+          found + "; remove this checkpoint's folder to resume from the round before");
     }
   }
 

@@ -7,8 +7,9 @@ import java.nio.file.Path;
 import org.sparkpeft.core.error.ConfigException;
 
 /**
- * What a run leaves behind and where: {@code config.yaml}, {@code events.jsonl}, {@code summary.json}, {@code report.html}, {@code
- * checkpoints/}, {@code clients/}, {@code adapter/} and {@code merged/}.
+ * What a run leaves behind and where: {@code config.yaml}, {@code events.jsonl}, {@code
+ * summary.json}, {@code report.html}, {@code checkpoints/}, {@code clients/}, {@code adapter/} and
+ * {@code merged/}.
  *
  * @param path the run's folder on a file system that the driver reaches as local paths
  */
@@ -23,15 +24,20 @@ public record RunFolder(Path path) {
     RunFolder folder = new RunFolder(path);
     if (Files.exists(folder.config())) {
       throw new ConfigException(
-          "run.dir", path + " already holds a run; go on with it by --resume, or choose another folder by --set run.dir=PATH");
+          "run.dir",
+          path
+              + " already holds a run; go on with it by --resume, or choose another folder by --set run.dir=PATH");
     }
     try {
       Files.createDirectories(path);
     } catch (IOException e) {
-      throw new ConfigException("run.dir", path + " cannot be created: " + e + "; choose another folder by --set run.dir=PATH");
+      throw new ConfigException(
+          "run.dir",
+          path + " cannot be created: " + e + "; choose another folder by --set run.dir=PATH");
     }
     if (!Files.isWritable(path)) {
-      throw new ConfigException("run.dir", path + " cannot be written; choose another folder by --set run.dir=PATH");
+      throw new ConfigException(
+          "run.dir", path + " cannot be written; choose another folder by --set run.dir=PATH");
     }
     return folder;
   }

@@ -16,8 +16,9 @@ import org.sparkpeft.tests.support.SparkPeftProcess;
 import org.sparkpeft.tests.support.TinyBert;
 
 /**
- * The same recipe gives the same adapter, bit for bit: on one thread, two threads, two executor processes, with speculation, after an
- * executor was killed in a round, and after the driver was killed and the run resumed.
+ * The same recipe gives the same adapter, bit for bit: on one thread, two threads, two executor
+ * processes, with speculation, after an executor was killed in a round, and after the driver was
+ * killed and the run resumed.
  */
 @TestInstance(TestInstance.Lifecycle.PER_CLASS)
 class SameBitsTest {
@@ -57,7 +58,16 @@ class SameBitsTest {
   }
 
   private SparkPeftProcess start(String name, String master, String... more) {
-    List<String> args = new java.util.ArrayList<>(List.of("train", "-c", recipe.toString(), "--set", "run.dir=" + dir(name), "--master", master));
+    List<String> args =
+        new java.util.ArrayList<>(
+            List.of(
+                "train",
+                "-c",
+                recipe.toString(),
+                "--set",
+                "run.dir=" + dir(name),
+                "--master",
+                master));
     args.addAll(List.of(more));
     return SparkPeftProcess.start(folder.resolve("scratch"), args.toArray(String[]::new));
   }
@@ -74,7 +84,10 @@ class SameBitsTest {
       return Files.exists(events)
           && Files.readString(events, StandardCharsets.UTF_8)
               .lines()
-              .anyMatch(line -> line.contains("\"" + event + "\"") && line.contains("\"round\":" + round + ","));
+              .anyMatch(
+                  line ->
+                      line.contains("\"" + event + "\"")
+                          && line.contains("\"round\":" + round + ","));
     } catch (IOException e) {
       return false;
     }
@@ -109,7 +122,8 @@ class SameBitsTest {
       List<ProcessHandle> executors = process.executors();
       assertThat(executors).hasSize(2);
       assertThat(executors.get(0).destroyForcibly()).isTrue();
-      assertThat(process.summary(dir("killed-executor")).get("adapter_sha256").asText()).isEqualTo(expected);
+      assertThat(process.summary(dir("killed-executor")).get("adapter_sha256").asText())
+          .isEqualTo(expected);
     }
   }
 

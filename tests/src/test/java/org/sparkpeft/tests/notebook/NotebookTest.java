@@ -22,13 +22,18 @@ import scala.tools.nsc.interpreter.IMain;
 import scala.tools.nsc.interpreter.Results;
 import scala.tools.nsc.interpreter.shell.ReplReporterImpl;
 
-/** Runs the cells of the notebooks in a Scala interpreter with a Spark session, as a notebook server does. */
+/**
+ * Runs the cells of the notebooks in a Scala interpreter with a Spark session, as a notebook server
+ * does.
+ */
 class NotebookTest {
   private static final Path NOTEBOOKS = Project.root().resolve("notebooks");
 
   @Test
   void bothFormatsHaveTheSameCells() throws IOException {
-    assertThat(databricksCells("01-quickstart.scala")).isEqualTo(zeppelinCells("01-quickstart.zpln")).hasSizeGreaterThan(3);
+    assertThat(databricksCells("01-quickstart.scala"))
+        .isEqualTo(zeppelinCells("01-quickstart.zpln"))
+        .hasSizeGreaterThan(3);
   }
 
   @Test
@@ -42,24 +47,31 @@ class NotebookTest {
 
   private static String run(List<String> cells) {
     SparkSession spark =
-        SparkSession.builder().master("local[2]").config("spark.ui.enabled", false).config("spark.sql.shuffle.partitions", 2).getOrCreate();
+        SparkSession.builder()
+            .master("local[2]")
+            .config("spark.ui.enabled", false)
+            .config("spark.sql.shuffle.partitions", 2)
+            .getOrCreate();
     StringWriter output = new StringWriter();
     Settings settings = new Settings();
     settings.classpath().value_$eq(System.getProperty("java.class.path"));
     IMain repl = new IMain(settings, new ReplReporterImpl(settings, new PrintWriter(output)));
     ClassLoader before = Thread.currentThread().getContextClassLoader();
     try {
-      repl.initializeSynchronous();
       Thread.currentThread().setContextClassLoader(repl.classLoader());
-      assertThat(repl.interpret("val spark = org.apache.spark.sql.SparkSession.active")).isEqualTo(Results.Success$.MODULE$);
+      assertThat(repl.interpret("val spark = org.apache.spark.sql.SparkSession.active"))
+          .isEqualTo(Results.Success$.MODULE$);
       for (String cell : cells) {
         scala.Function0<Results.Result> interpret = () -> repl.interpret(cell);
-        Results.Result result = scala.Console$.MODULE$.withOut(new java.io.OutputStream() {
-          @Override
-          public void write(int b) {
-            output.write(b);
-          }
-        }, interpret);
+        Results.Result result =
+            scala.Console$.MODULE$.withOut(
+                new java.io.OutputStream() {
+                  @Override
+                  public void write(int b) {
+                    output.write(b);
+                  }
+                },
+                interpret);
         assertThat(result).as(cell + "\n" + output).isEqualTo(Results.Success$.MODULE$);
       }
       return output.toString();
@@ -83,7 +95,9 @@ class NotebookTest {
   }
 
   private static List<String> databricksCells(String name) throws IOException {
-    String text = Files.readString(NOTEBOOKS.resolve(name), StandardCharsets.UTF_8).replaceFirst("^// Databricks notebook source\n", "");
+    String text =
+        Files.readString(NOTEBOOKS.resolve(name), StandardCharsets.UTF_8)
+            .replaceFirst("^// Databricks notebook source\n", "");
     List<String> cells = new ArrayList<>();
     for (String cell : text.split("\n// COMMAND ----------\n", -1)) {
       if (!cell.strip().startsWith("// MAGIC")) {

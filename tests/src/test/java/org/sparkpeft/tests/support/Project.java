@@ -23,13 +23,14 @@ public final class Project {
   }
 
   /**
-   * Real models and data beside the project, from the system property {@code shared.dir} or a folder {@code shared} next to the project's.
-   * The calling test is skipped where there are none.
+   * Real models and data beside the project, from the system property {@code shared.dir} or a
+   * folder {@code shared} next to the project's. The calling test is skipped where there are none.
    */
   public static Path shared(String path) {
     String property = System.getProperty("shared.dir", "");
     Path folder = property.isEmpty() ? root().resolveSibling("shared") : Path.of(property);
-    assumeTrue(Files.exists(folder.resolve(path)), () -> "skipped: there is no " + folder.resolve(path));
+    assumeTrue(
+        Files.exists(folder.resolve(path)), () -> "skipped: there is no " + folder.resolve(path));
     return folder.resolve(path);
   }
 }

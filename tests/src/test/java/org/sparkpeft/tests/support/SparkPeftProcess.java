@@ -41,12 +41,18 @@ public final class SparkPeftProcess implements AutoCloseable {
       List<String> command = new ArrayList<>();
       command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
       // The options that Spark needs on this Java are those of the test's own process.
-      ManagementFactory.getRuntimeMXBean().getInputArguments().stream().filter(a -> !a.startsWith("-javaagent")).forEach(command::add);
+      ManagementFactory.getRuntimeMXBean().getInputArguments().stream()
+          .filter(a -> !a.startsWith("-javaagent"))
+          .forEach(command::add);
       command.add("-Xmx1g");
-      command.add("-Dlog4j2.configurationFile=" + Project.root().resolve("conf/log4j2.properties").toUri());
+      command.add(
+          "-Dlog4j2.configurationFile=" + Project.root().resolve("conf/log4j2.properties").toUri());
       command.add("org.sparkpeft.federated.cli.Main");
       command.addAll(List.of(args));
-      ProcessBuilder builder = new ProcessBuilder(command).redirectOutput(output.toFile()).redirectError(errors.toFile());
+      ProcessBuilder builder =
+          new ProcessBuilder(command)
+              .redirectOutput(output.toFile())
+              .redirectError(errors.toFile());
       builder.environment().put("CLASSPATH", System.getProperty("java.class.path"));
       builder.environment().put("SPARK_HOME", scratch.resolve("spark-home").toString());
       return new SparkPeftProcess(builder.start(), output, errors);
@@ -99,7 +105,10 @@ public final class SparkPeftProcess implements AutoCloseable {
 
   /** Executor processes of this driver. */
   public List<ProcessHandle> executors() {
-    return process.descendants().filter(p -> p.info().commandLine().orElse("").contains("CoarseGrainedExecutorBackend")).toList();
+    return process
+        .descendants()
+        .filter(p -> p.info().commandLine().orElse("").contains("CoarseGrainedExecutorBackend"))
+        .toList();
   }
 
   /** Kills the driver and everything it started, as {@code kill -9} does. */

@@ -14,7 +14,10 @@ import org.sparkpeft.core.io.SafetensorsWriter;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.random.Philox;
 
-/** A two-layer BERT with random weights and a word-level vocabulary, and toy requests that it can learn: training in milliseconds. */
+/**
+ * A two-layer BERT with random weights and a word-level vocabulary, and toy requests that it can
+ * learn: training in milliseconds.
+ */
 public final class TinyBert {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final int HIDDEN = 16;
@@ -26,8 +29,12 @@ public final class TinyBert {
   public static final List<String> LABELS = List.of("greet", "leave", "order");
 
   private static final List<List<String>> OWN_WORDS =
-      List.of(List.of("hello", "hi", "morning", "welcome"), List.of("bye", "later", "farewell", "leaving"), List.of("buy", "send", "want", "pay"));
-  private static final List<String> COMMON_WORDS = List.of("the", "a", "my", "please", "now", "friend", "today", "you", "it", "again");
+      List.of(
+          List.of("hello", "hi", "morning", "welcome"),
+          List.of("bye", "later", "farewell", "leaving"),
+          List.of("buy", "send", "want", "pay"));
+  private static final List<String> COMMON_WORDS =
+      List.of("the", "a", "my", "please", "now", "friend", "today", "you", "it", "again");
 
   private TinyBert() {}
 
@@ -38,7 +45,8 @@ public final class TinyBert {
       List<String> vocabulary = vocabulary();
       Files.write(folder.resolve("config.json"), JSON.writeValueAsBytes(config(vocabulary.size())));
       Files.write(folder.resolve("tokenizer.json"), JSON.writeValueAsBytes(tokenizer(vocabulary)));
-      SafetensorsWriter.write(folder.resolve("model.safetensors"), TensorData.byName(weights(vocabulary.size())));
+      SafetensorsWriter.write(
+          folder.resolve("model.safetensors"), TensorData.byName(weights(vocabulary.size())));
       return folder;
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -55,7 +63,10 @@ public final class TinyBert {
     for (int i = 0; i < rows; i++) {
       Philox random = Philox.of(seed, "requests", i);
       int client = (int) (random.doubleAt(0) * clients);
-      int label = random.doubleAt(1) < 0.5 ? client % LABELS.size() : (int) (random.doubleAt(2) * LABELS.size());
+      int label =
+          random.doubleAt(1) < 0.5
+              ? client % LABELS.size()
+              : (int) (random.doubleAt(2) * LABELS.size());
       List<String> words = new ArrayList<>();
       int length = 2 + (int) (random.doubleAt(3) * 7);
       int own = (int) (random.doubleAt(4) * length);
@@ -63,7 +74,11 @@ public final class TinyBert {
         List<String> from = w == own ? OWN_WORDS.get(label) : COMMON_WORDS;
         words.add(from.get((int) (random.doubleAt(5 + w) * from.size())));
       }
-      lines.append("{\"text\": \"").append(String.join(" ", words)).append("\", \"label\": \"").append(LABELS.get(label));
+      lines
+          .append("{\"text\": \"")
+          .append(String.join(" ", words))
+          .append("\", \"label\": \"")
+          .append(LABELS.get(label));
       lines.append("\", \"client\": \"shop-").append(client).append("\"}\n");
     }
     try {
@@ -107,10 +122,17 @@ public final class TinyBert {
     for (int id = 0; id < 5; id++) {
       ObjectNode token = added.addObject();
       token.put("id", id).put("content", vocabulary.get(id)).put("special", true);
-      token.put("single_word", false).put("lstrip", false).put("rstrip", false).put("normalized", false);
+      token
+          .put("single_word", false)
+          .put("lstrip", false)
+          .put("rstrip", false)
+          .put("normalized", false);
     }
     ObjectNode normalizer = root.putObject("normalizer");
-    normalizer.put("type", "BertNormalizer").put("clean_text", true).put("handle_chinese_chars", true);
+    normalizer
+        .put("type", "BertNormalizer")
+        .put("clean_text", true)
+        .put("handle_chinese_chars", true);
     normalizer.putNull("strip_accents").put("lowercase", true);
     root.putObject("pre_tokenizer").put("type", "BertPreTokenizer");
     ObjectNode post = root.putObject("post_processor");
@@ -119,7 +141,11 @@ public final class TinyBert {
     post.putArray("cls").add("[CLS]").add(2);
     root.putObject("decoder").put("type", "WordPiece").put("prefix", "##").put("cleanup", true);
     ObjectNode model = root.putObject("model");
-    model.put("type", "WordPiece").put("unk_token", "[UNK]").put("continuing_subword_prefix", "##").put("max_input_chars_per_word", 100);
+    model
+        .put("type", "WordPiece")
+        .put("unk_token", "[UNK]")
+        .put("continuing_subword_prefix", "##")
+        .put("max_input_chars_per_word", 100);
     ObjectNode ids = model.putObject("vocab");
     for (int id = 0; id < vocabulary.size(); id++) {
       ids.put(vocabulary.get(id), id);

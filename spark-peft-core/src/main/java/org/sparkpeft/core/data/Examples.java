@@ -1,0 +1,170 @@
+package org.sparkpeft.core.data;
+
+import java.nio.ByteBuffer;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Comparator;
+import java.util.List;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.model.TokenExamples;
+
+/**
+ * Immutable examples of one client. Their order is that of a hash of their content, whatever the
+ * order of arrival, so that a training's result does not depend on how the data was partitioned.
+ */
+public final class Examples implements TokenExamples {
+  private static final int[] NO_INTS = {};
+  private static final float[] NO_FLOATS = {};
+
+  /** One example; arrays are not shared with callers. */
+  record Example(int[] tokens, int[] pair, int[] classes, float[] values) {
+
+    /** SHA-256 over all four arrays with their lengths. */
+    byte[] hash() {
+      int size = 16 + 4 * (tokens.length + pair.length + classes.length + values.length);
+      ByteBuffer bytes = ByteBuffer.allocate(size);
+      for (int[] ints : List.of(tokens, pair, classes)) {
+        bytes.putInt(ints.length);
+        for (int value : ints) {
+          bytes.putInt(value);
+        }
+      }
+      bytes.putInt(values.length);
+      for (float value : values) {
+        bytes.putFloat(value);
+      }
+      try {
+        return MessageDigest.getInstance("SHA-256").digest(bytes.array());
+      } catch (NoSuchAlgorithmException e) {
+        throw new IllegalStateException("every Java runtime has SHA-256", e);
+      }
+    }
+  }
+
+  private record Keyed(byte[] key, Example example) {}
+
+  private final List<Example> examples;
+
+  private Examples(List<Example> arrived) {
+    List<Keyed> keyed = new ArrayList<>(arrived.size());
+    for (Example example : arrived) {
+      keyed.add(new Keyed(example.hash(), example));
+    }
+    keyed.sort(Comparator.comparing(Keyed::key, Arrays::compareUnsigned));
+    this.examples = keyed.stream().map(Keyed::example).toList();
+  }
+
+  public static Builder builder() {
+    return new Builder();
+  }
+
+  /** All examples of the given parts together; the order of the parts does not matter. */
+  public static Examples concat(List<Examples> parts) {
+    List<Example> all = new ArrayList<>();
+    parts.forEach(part -> all.addAll(part.examples));
+    return new Examples(all);
+  }
+
+  /**
+   * The Arrow IPC stream of these examples behind a short header with a checksum. The same examples
+   * give the same bytes.
+   */
+  public byte[] toArrow() {
+    return ExamplesFormat.write(examples);
+  }
+
+  /**
+   * What {@link #toArrow} wrote.
+   *
+   * @throws org.sparkpeft.core.error.FormatException if the bytes are anything else
+   */
+  public static Examples fromArrow(byte[] bytes) {
+    return new Examples(ExamplesFormat.read(bytes));
+  }
+
+  @Override
+  public int size() {
+    return examples.size();
+  }
+
+  @Override
+  public int[] tokens(int index) {
+    return examples.get(index).tokens();
+  }
+
+  @Override
+  public int[] pair(int index) {
+    return examples.get(index).pair();
+  }
+
+  @Override
+  public int[] classes(int index) {
+    return examples.get(index).classes();
+  }
+
+  @Override
+  public float[] values(int index) {
+    return examples.get(index).values();
+  }
+
+  /** Number of tokens of all texts. */
+  public long totalTokens() {
+    long sum = 0;
+    for (Example example : examples) {
+      sum += example.tokens().length + example.pair().length;
+    }
+    return sum;
+  }
+
+  /** Collects examples in any order. */
+  public static final class Builder {
+    private final List<Example> examples = new ArrayList<>();
+
+    private Builder() {}
+
+    /** A text of one class. */
+    public Builder addClass(int[] tokens, int label) {
+      return add(tokens, NO_INTS, new int[] {label}, NO_FLOATS);
+    }
+
+    /** A text with a value, or with one 0 or 1 for each label. */
+    public Builder addValues(int[] tokens, float... values) {
+      for (float value : values) {
+        if (!Float.isFinite(value)) {
+          throw new DataException("labels must be finite numbers, got " + value);
+        }
+      }
+      return add(tokens, NO_INTS, NO_INTS, values.clone());
+    }
+
+    /** A text with a class for each token, -100 for those that do not count. */
+    public Builder addTokenClasses(int[] tokens, int[] labels) {
+      if (tokens.length != labels.length) {
+        throw new DataException(tokens.length + " tokens with " + labels.length + " labels");
+      }
+      return add(tokens, NO_INTS, labels.clone(), NO_FLOATS);
+    }
+
+    /** Two texts that belong together. */
+    public Builder addPair(int[] first, int[] second) {
+      if (second.length == 0) {
+        throw new DataException("the second text of a pair has no tokens");
+      }
+      return add(first, second.clone(), NO_INTS, NO_FLOATS);
+    }
+
+    private Builder add(int[] tokens, int[] pair, int[] classes, float[] values) {
+      if (tokens.length == 0) {
+        throw new DataException("a text has no tokens; leave it out");
+      }
+      examples.add(new Example(tokens.clone(), pair, classes, values));
+      return this;
+    }
+
+    public Examples build() {
+      return new Examples(examples);
+    }
+  }
+}

@@ -1,0 +1,223 @@
+package org.sparkpeft.core.data;
+
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.ToIntFunction;
+import java.util.zip.CRC32C;
+import org.apache.arrow.memory.BufferAllocator;
+import org.apache.arrow.memory.RootAllocator;
+import org.apache.arrow.vector.Float4Vector;
+import org.apache.arrow.vector.IntVector;
+import org.apache.arrow.vector.VectorSchemaRoot;
+import org.apache.arrow.vector.complex.ListVector;
+import org.apache.arrow.vector.ipc.ArrowStreamReader;
+import org.apache.arrow.vector.ipc.ArrowStreamWriter;
+import org.apache.arrow.vector.types.FloatingPointPrecision;
+import org.apache.arrow.vector.types.pojo.ArrowType;
+import org.apache.arrow.vector.types.pojo.Field;
+import org.apache.arrow.vector.types.pojo.FieldType;
+import org.apache.arrow.vector.types.pojo.Schema;
+import org.apache.arrow.vector.util.ValueVectorUtility;
+import org.sparkpeft.core.error.FormatException;
+
+/**
+ * Examples as bytes: magic, version, CRC32C and length of what follows (4 bytes each, big-endian),
+ * then one Arrow IPC stream with list columns {@code tokens}, {@code pair}, {@code classes} (int32)
+ * and {@code values} (float32). The checksum comes first because Arrow's reader trusts the lengths
+ * it finds.
+ */
+final class ExamplesFormat {
+  private static final int MAGIC = 0x53504558; // "SPEX"
+  private static final int VERSION = 1;
+  private static final int HEADER = 16;
+  private static final String SOURCE = "examples";
+
+  /** Memory Arrow may use beside a multiple of the bytes: metadata and empty buffers. */
+  private static final long SLACK = 1 << 20;
+
+  private static final Schema SCHEMA =
+      new Schema(
+          List.of(
+              list("tokens", new ArrowType.Int(32, true)),
+              list("pair", new ArrowType.Int(32, true)),
+              list("classes", new ArrowType.Int(32, true)),
+              list("values", new ArrowType.FloatingPoint(FloatingPointPrecision.SINGLE))));
+
+  private ExamplesFormat() {}
+
+  private static Field list(String name, ArrowType item) {
+    Field child = new Field("item", FieldType.notNullable(item), null);
+    return new Field(name, FieldType.notNullable(new ArrowType.List()), List.of(child));
+  }
+
+  static byte[] write(List<Examples.Example> examples) {
+    ByteArrayOutputStream stream = new ByteArrayOutputStream();
+    long values = 0;
+    for (Examples.Example e : examples) {
+      values += e.tokens().length + e.pair().length + e.classes().length + e.values().length;
+    }
+    long limit = SLACK + 16 * (values + 8L * examples.size());
+    try (BufferAllocator allocator = new RootAllocator(limit);
+        VectorSchemaRoot root = VectorSchemaRoot.create(SCHEMA, allocator)) {
+      fillInts(root, "tokens", examples, Examples.Example::tokens);
+      fillInts(root, "pair", examples, Examples.Example::pair);
+      fillInts(root, "classes", examples, Examples.Example::classes);
+      fillFloats((ListVector) root.getVector("values"), examples);
+      root.setRowCount(examples.size());
+      try (ArrowStreamWriter writer = new ArrowStreamWriter(root, null, stream)) {
+        writer.writeBatch();
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException("cannot happen in memory", e);
+    }
+    byte[] content = stream.toByteArray();
+    return ByteBuffer.allocate(HEADER + content.length)
+        .putInt(MAGIC)
+        .putInt(VERSION)
+        .putInt(checksum(content, 0))
+        .putInt(content.length)
+        .put(content)
+        .array();
+  }
+
+  private interface Ints {
+    int[] of(Examples.Example example);
+  }
+
+  private static void fillInts(
+      VectorSchemaRoot root, String column, List<Examples.Example> examples, Ints ints) {
+    ListVector lists = (ListVector) root.getVector(column);
+    IntVector items = (IntVector) lists.getDataVector();
+    allocate(lists, examples, e -> ints.of(e).length);
+    int at = 0;
+    for (int row = 0; row < examples.size(); row++) {
+      int[] values = ints.of(examples.get(row));
+      lists.startNewValue(row);
+      for (int value : values) {
+        items.setSafe(at++, value);
+      }
+      lists.endValue(row, values.length);
+    }
+    items.setValueCount(at);
+    lists.setValueCount(examples.size());
+  }
+
+  private static void fillFloats(ListVector lists, List<Examples.Example> examples) {
+    Float4Vector items = (Float4Vector) lists.getDataVector();
+    allocate(lists, examples, e -> e.values().length);
+    int at = 0;
+    for (int row = 0; row < examples.size(); row++) {
+      float[] values = examples.get(row).values();
+      lists.startNewValue(row);
+      for (float value : values) {
+        items.setSafe(at++, value);
+      }
+      lists.endValue(row, values.length);
+    }
+    items.setValueCount(at);
+    lists.setValueCount(examples.size());
+  }
+
+  private static void allocate(
+      ListVector lists, List<Examples.Example> examples, ToIntFunction<Examples.Example> length) {
+    lists.setInitialCapacity(Math.max(1, examples.size()));
+    lists.getDataVector().setInitialCapacity(Math.max(1, examples.stream().mapToInt(length).sum()));
+    lists.allocateNew();
+  }
+
+  static List<Examples.Example> read(byte[] bytes) {
+    if (bytes.length < HEADER) {
+      throw new FormatException(
+          SOURCE, bytes.length, "needs at least " + HEADER + " bytes, has " + bytes.length);
+    }
+    ByteBuffer header = ByteBuffer.wrap(bytes, 0, HEADER);
+    int magic = header.getInt();
+    int version = header.getInt();
+    int checksum = header.getInt();
+    int length = header.getInt();
+    if (magic != MAGIC) {
+      throw new FormatException(SOURCE, 0, "does not start with SPEX; these are not examples");
+    }
+    if (version != VERSION) {
+      throw new FormatException(SOURCE, 4, "has version " + version + ", this program reads 1");
+    }
+    if (length != bytes.length - HEADER) {
+      throw new FormatException(
+          SOURCE, 12, "promises " + length + " bytes, has " + (bytes.length - HEADER));
+    }
+    if (checksum(bytes, HEADER) != checksum) {
+      throw new FormatException(SOURCE, 8, "fails its checksum; the bytes were damaged");
+    }
+    return readArrow(new ByteArrayInputStream(bytes, HEADER, length), SLACK + 8L * length);
+  }
+
+  private static List<Examples.Example> readArrow(ByteArrayInputStream stream, long limit) {
+    try (BufferAllocator allocator = new RootAllocator(limit);
+        ArrowStreamReader reader = new ArrowStreamReader(stream, allocator)) {
+      VectorSchemaRoot root = reader.getVectorSchemaRoot();
+      if (!root.getSchema().equals(SCHEMA)) {
+        throw new FormatException(SOURCE, "has other columns: " + root.getSchema());
+      }
+      List<Examples.Example> examples = new ArrayList<>();
+      while (reader.loadNextBatch()) {
+        ValueVectorUtility.validateFull(root);
+        for (int row = 0; row < root.getRowCount(); row++) {
+          examples.add(
+              new Examples.Example(
+                  ints(root, "tokens", row),
+                  ints(root, "pair", row),
+                  ints(root, "classes", row),
+                  floats(root, row)));
+        }
+      }
+      return examples;
+    } catch (FormatException e) {
+      throw e;
+    } catch (IOException | RuntimeException e) { // Arrow reports bad bytes in a dozen ways
+      throw new FormatException(SOURCE, "is not a valid Arrow stream", e);
+    }
+  }
+
+  private static int[] ints(VectorSchemaRoot root, String column, int row) {
+    ListVector lists = (ListVector) root.getVector(column);
+    IntVector items = (IntVector) lists.getDataVector();
+    int start = lists.getElementStartIndex(row);
+    int[] values =
+        new int[checkedLength(start, lists.getElementEndIndex(row), items.getValueCount())];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = items.get(start + i);
+    }
+    return values;
+  }
+
+  private static float[] floats(VectorSchemaRoot root, int row) {
+    ListVector lists = (ListVector) root.getVector("values");
+    Float4Vector items = (Float4Vector) lists.getDataVector();
+    int start = lists.getElementStartIndex(row);
+    float[] values =
+        new float[checkedLength(start, lists.getElementEndIndex(row), items.getValueCount())];
+    for (int i = 0; i < values.length; i++) {
+      values[i] = items.get(start + i);
+    }
+    return values;
+  }
+
+  private static int checkedLength(int start, int end, int count) {
+    if (start < 0 || end < start || end > count) {
+      throw new FormatException(
+          SOURCE, "a list runs from " + start + " to " + end + " of " + count + " items");
+    }
+    return end - start;
+  }
+
+  private static int checksum(byte[] bytes, int from) {
+    CRC32C crc = new CRC32C();
+    crc.update(bytes, from, bytes.length - from);
+    return (int) crc.getValue();
+  }
+}

@@ -1,0 +1,116 @@
+package org.sparkpeft.core.text;
+
+import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.error.FormatException;
+import org.sparkpeft.core.io.ModelDirectory;
+
+/**
+ * A model's tokenizer. Special tokens are added; texts are cut to a maximum length and never
+ * padded, whatever the file itself says about truncation and padding. Safe for use by several
+ * threads until closed.
+ */
+public final class TextTokenizer implements AutoCloseable {
+  private final HuggingFaceTokenizer tokenizer;
+
+  private TextTokenizer(HuggingFaceTokenizer tokenizer) {
+    this.tokenizer = tokenizer;
+  }
+
+  /**
+   * Opens the tokenizer of a model.
+   *
+   * @param maxLength longest result in tokens, with special tokens
+   * @throws DataException if the model has no {@code tokenizer.json}, or it knows token ids that
+   *     the model does not
+   * @throws FormatException if the file cannot be read
+   */
+  public static TextTokenizer open(ModelDirectory directory, int maxLength) {
+    Path file =
+        directory
+            .tokenizer()
+            .orElseThrow(
+                () ->
+                    new DataException(
+                        directory.path()
+                            + " has no tokenizer.json; save the fast tokenizer beside the model"));
+    try {
+      byte[] json = Files.readAllBytes(file);
+      requireFits(file, json, directory.config().path("vocab_size"));
+      Map<String, String> options =
+          Map.of(
+              "addSpecialTokens", "true",
+              "truncation", "true",
+              "padding", "false",
+              "maxLength", Integer.toString(maxLength),
+              "modelMaxLength", Integer.toString(maxLength));
+      return new TextTokenizer(
+          HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(json), options));
+    } catch (IOException e) {
+      throw new FormatException(file.toString(), "cannot be read", e);
+    }
+  }
+
+  /** The largest id of the tokenizer must be a row of the model's embedding. */
+  private static void requireFits(Path file, byte[] json, JsonNode vocabulary) throws IOException {
+    JsonNode root = new ObjectMapper().readTree(json);
+    JsonNode vocab = root.path("model").path("vocab");
+    int largest = vocab.isArray() ? vocab.size() - 1 : -1;
+    if (vocab.isObject()) {
+      for (JsonNode id : vocab) {
+        largest = Math.max(largest, id.asInt());
+      }
+    }
+    for (JsonNode added : root.path("added_tokens")) {
+      largest = Math.max(largest, added.path("id").asInt());
+    }
+    if (largest < 0) {
+      throw new FormatException(file.toString(), "has no vocabulary; save the tokenizer again");
+    }
+    if (vocabulary.isInt() && largest >= vocabulary.intValue()) {
+      throw new DataException(
+          file
+              + " has token ids up to "
+              + largest
+              + ", the model knows "
+              + vocabulary.intValue()
+              + " tokens; use the tokenizer that belongs to the model");
+    }
+  }
+
+  /** Token ids of one text, special tokens included. */
+  public int[] encode(String text) {
+    long[] ids = tokenizer.encode(text).getIds();
+    int[] tokens = new int[ids.length];
+    for (int i = 0; i < ids.length; i++) {
+      tokens[i] = Math.toIntExact(ids[i]);
+    }
+    return tokens;
+  }
+
+  /**
+   * Token ids of each text, in order. On the calling thread alone: the library's own batch call
+   * would take every core of the machine.
+   */
+  public List<int[]> encodeAll(List<String> texts) {
+    List<int[]> encoded = new ArrayList<>(texts.size());
+    for (String text : texts) {
+      encoded.add(encode(text));
+    }
+    return encoded;
+  }
+
+  @Override
+  public void close() {
+    tokenizer.close();
+  }
+}

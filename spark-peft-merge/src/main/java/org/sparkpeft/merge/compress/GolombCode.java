@@ -9,7 +9,10 @@ package org.sparkpeft.merge.compress;
 final class GolombCode {
   private GolombCode() {}
 
-  /** The divisor of fewest bits near the one that fits geometric gaps, M = -1 / log2(1 - p). */
+  /**
+   * The divisor of fewest bits among the best power of two and those near the one that fits
+   * geometric gaps, M = -1 / log2(1 - p).
+   */
   static int bestDivisor(int[] positions, int from, int to, int base, int size) {
     double density = (double) (to - from) / size;
     double ideal = density >= 1 ? 1 : -StrictMath.log(2) / StrictMath.log1p(-density);
@@ -23,7 +26,8 @@ final class GolombCode {
         best = divisor;
       }
     }
-    return best;
+    int powerOfTwo = 1 << Math.min(30, RiceCode.bestParameter(positions, from, to, base, size));
+    return bits(positions, from, to, base, powerOfTwo) < fewest ? powerOfTwo : best;
   }
 
   static long bits(int[] positions, int from, int to, int base, int divisor) {

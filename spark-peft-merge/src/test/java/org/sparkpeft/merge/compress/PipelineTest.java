@@ -204,7 +204,8 @@ class PipelineTest {
     double golomb = through(pipeline.replace("rice", "golomb"), update).statistics().overhead();
     double range = through(pipeline.replace("rice", "range"), update).statistics().overhead();
     assertThat(rice).isBetween(0.015, 0.06);
-    assertThat(golomb).isBetween(0.01, rice + 0.002);
+    // Sparse tensors need a byte more for a divisor beyond the tag.
+    assertThat(golomb).isBetween(0.01, rice + 0.004);
     assertThat(range).isLessThan(0.015);
   }
 

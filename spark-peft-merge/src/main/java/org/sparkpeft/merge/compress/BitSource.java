@@ -8,4 +8,9 @@ interface BitSource {
    * @throws org.sparkpeft.core.error.FormatException when the bytes end
    */
   long bits(int count);
+
+  /** The next symbol, 0..2^bits - 1. */
+  default int symbol(SymbolModel model) {
+    return (int) bits(model.bits());
+  }
 }

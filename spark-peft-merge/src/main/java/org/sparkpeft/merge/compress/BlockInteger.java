@@ -6,21 +6,32 @@ import org.sparkpeft.core.random.Philox;
 /**
  * Signed integers of 8, 4 or 2 bits in blocks that share a scale. A tensor's bits are its {@link
  * SharedExponent} (8), then for each block a binary16 scale (16) and its integers in two's
- * complement, LSB-first, so the first of two 4-bit integers is the low nibble. Block = {@value
- * #BLOCK} values; value = integer * scale; scale = max|v| / (2^(bits-1) - 1), rounded up to
- * binary16 so that the largest never exceeds the range.
+ * complement, so the first of two 4-bit integers is the low nibble. Block = {@value #BLOCK} values;
+ * value = integer * scale; scale = max|v| / (2^(bits-1) - 1), rounded up to binary16 so that the
+ * largest never exceeds the range.
  */
 final class BlockInteger {
   static final int BLOCK = 256;
 
+  /** Leading bits that follow the bell shape of updates; lower ones are as good as random. */
+  private static final int MODELLED_BITS = 5;
+
   private BlockInteger() {}
 
-  private static int limit(int bits) {
-    return (1 << (bits - 1)) - 1;
+  private static SymbolModel model(int integerBits) {
+    return new SymbolModel(integerBits, MODELLED_BITS);
   }
 
-  /** The wire format. */
-  record Format(int integerBits) implements ValueFormat {
+  /** The wire format; serves one payload. */
+  static final class Format implements ValueFormat {
+    private final int integerBits;
+    private final SymbolModel model;
+
+    Format(int integerBits) {
+      this.integerBits = integerBits;
+      this.model = model(integerBits);
+    }
+
     static int id(int integerBits) {
       return switch (integerBits) {
         case 8 -> 5;
@@ -47,11 +58,11 @@ final class BlockInteger {
         return;
       }
       int exponent = SharedExponent.read(source);
+      int shift = 32 - integerBits;
       for (int start = 0; start < count; start += BLOCK) {
         float scale = SharedExponent.decode((int) source.bits(16), exponent);
         for (int i = start; i < Math.min(count, start + BLOCK); i++) {
-          int shift = 32 - integerBits;
-          int integer = ((int) source.bits(integerBits) << shift) >> shift;
+          int integer = source.symbol(model) << shift >> shift;
           into[i] = SharedExponent.clamp(integer * scale);
         }
       }
@@ -60,14 +71,30 @@ final class BlockInteger {
 
   /**
    * Rounds to nearest (ties to even), or stochastically: floor(v / scale + u) with u uniform in [0,
-   * 1), which is right on average.
-   *
-   * @param random where u comes from, at the value's index; empty for rounding to nearest
+   * 1), which is right on average. Serves one payload.
    */
-  record Rounding(int integerBits, Optional<Philox> random) implements Quantiser {
+  static final class Rounding implements Quantiser {
+    private final int integerBits;
+    private final Optional<Philox> random;
+    private final SymbolModel model;
+
+    /**
+     * @param random where u comes from, at the value's index; empty for rounding to nearest
+     */
+    Rounding(int integerBits, Optional<Philox> random) {
+      this.integerBits = integerBits;
+      this.random = random;
+      this.model = model(integerBits);
+    }
+
     @Override
     public ValueFormat format() {
       return new Format(integerBits);
+    }
+
+    @Override
+    public boolean isModelled() {
+      return true;
     }
 
     @Override
@@ -75,7 +102,8 @@ final class BlockInteger {
       if (from == to) {
         return;
       }
-      int limit = limit(integerBits);
+      int limit = (1 << (integerBits - 1)) - 1;
+      int mask = (1 << integerBits) - 1;
       int exponent = SharedExponent.of(SharedExponent.max(kept, from, to) / limit);
       SharedExponent.write(sink, exponent);
       for (int start = from; start < to; start += BLOCK) {
@@ -85,7 +113,7 @@ final class BlockInteger {
         sink.bits(half, 16);
         for (int i = start; i < end; i++) {
           double u = random.isPresent() ? random.get().doubleAt(i) : Double.NaN;
-          sink.bits(integer(kept[i], scale, limit, u), integerBits);
+          sink.symbol(model, integer(kept[i], scale, limit, u) & mask);
         }
       }
     }

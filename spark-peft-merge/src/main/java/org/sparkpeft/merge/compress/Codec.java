@@ -9,22 +9,26 @@ import org.sparkpeft.core.vector.TaskVector;
  * Makes a payload of an update: sparsify, quantise, code. Immutable and safe for use by several
  * threads. {@link Payload#decode} reads what any codec wrote; payloads describe themselves.
  *
- * <p>The bytes depend only on the configuration, the update and the header. Random choices
- * (stochastic rounding, random sparsifiers) are drawn from the header's layout, round and client.
+ * <p>The bytes depend only on the pipeline, the update and the header. Random choices (stochastic
+ * rounding, random sparsifiers) are drawn from the header's layout, round and client.
  */
 public final class Codec {
-  private final CodecConfig config;
+  private final Pipeline pipeline;
 
-  private Codec(CodecConfig config) {
-    this.config = config;
+  private Codec(Pipeline pipeline) {
+    this.pipeline = pipeline;
   }
 
   public static Codec of(CodecConfig config) {
-    return new Codec(config);
+    return new Codec(Pipeline.of(config));
   }
 
-  public CodecConfig config() {
-    return config;
+  public static Codec of(Pipeline pipeline) {
+    return new Codec(pipeline);
+  }
+
+  public Pipeline pipeline() {
+    return pipeline;
   }
 
   /**
@@ -44,73 +48,21 @@ public final class Codec {
     Philox random =
         Philox.of(
             header.layoutFingerprint(), "codec", header.round(), Philox.hash(header.clientId()));
-    Quantiser quantiser = quantiser(values, random);
-    return switch (config.codec()) {
-      case "compeft", "topk" -> {
-        TopK topK = new TopK(config.density(), config.selection().equals("tensor"));
-        yield sparse(topK.sparsify(values, layout, random), layout, quantiser, header);
-      }
-      default -> dense(values, layout, quantiser, header);
-    };
-  }
-
-  private Quantiser quantiser(float[] values, Philox random) {
-    return switch (config.codec()) {
-      case "compeft" -> ternary(values);
-      case "topk", "fp16" -> new HalfPrecision();
-      case "int8" ->
-          new BlockInteger.Rounding(
-              8,
-              config.rounding().equals("stochastic")
-                  ? Optional.of(random.child(Philox.hash("rounding")))
-                  : Optional.empty());
-      case "none" -> new FullPrecision();
-      default -> throw new IllegalStateException("no codec named " + config.codec());
-    };
-  }
-
-  private Quantiser ternary(float[] values) {
-    return switch (config.scale()) {
-      case "mean" -> new Ternary.Mean(config.alpha());
-      case "sigma" ->
-          new Ternary.Fixed(
-              Ternary.representable(config.alpha() * Ternary.sampleDeviation(values)));
-      default -> throw new IllegalStateException("no scale named " + config.scale());
-    };
-  }
-
-  private static byte[] dense(
-      float[] values, ParameterLayout layout, Quantiser quantiser, PayloadHeader header) {
-    ByteSink sink = new ByteSink(64 + 4 * values.length);
-    new PayloadFrame(quantiser.format().id(), 0, header).write(sink);
-    for (ParameterLayout.Entry entry : layout.entries()) {
-      quantiser.write(sink, values, entry.offset(), entry.end());
-      sink.align();
+    if (pipeline.randomK().isPresent()) {
+      Sparse kept = pipeline.randomK().get().sparsify(values, layout, header.round());
+      Quantiser quantiser = pipeline.quantisation().bind(values, kept.values(), random);
+      return new PayloadWriter(header, layout, quantiser).seeded(kept);
     }
-    return PayloadFrame.seal(sink);
-  }
-
-  private static byte[] sparse(
-      Sparse kept, ParameterLayout layout, Quantiser quantiser, PayloadHeader header) {
-    Optional<Float> shared =
-        quantiser.format() instanceof Ternary.Format ternary ? ternary.shared() : Optional.empty();
-    // A standard deviation of 0 means all entries are equal; nothing is worth sending then.
-    Sparse sent =
-        shared.isPresent() && shared.get() == 0 ? Sparse.of(new int[0], new float[0]) : kept;
-    byte[] stream = SparseBody.stream(sent, layout, quantiser);
-    boolean sections = SparseBody.sectionBytes(sent, layout, quantiser) < stream.length;
-    int flags =
-        PayloadFrame.FLAG_SPARSE
-            | (sections ? 0 : PayloadFrame.FLAG_STREAM)
-            | (shared.isPresent() ? PayloadFrame.FLAG_SHARED_SCALE : 0);
-    ByteSink sink = new ByteSink(64 + stream.length);
-    new PayloadFrame(quantiser.format().id(), flags, header).write(sink);
-    shared.ifPresent(sink::f32);
-    if (sections) {
-      SparseBody.writeSections(sink, sent, layout, quantiser);
-    } else {
-      sink.raw(stream);
+    if (pipeline.sparsifier().isPresent()) {
+      Sparse kept = pipeline.sparsifier().get().sparsify(values, layout, random);
+      Quantiser quantiser = pipeline.quantisation().bind(values, kept.values(), random);
+      Optional<Float> shared = PayloadWriter.sharedScale(quantiser);
+      // A magnitude of 0, of equal or no entries, makes nothing worth sending.
+      boolean nothing = shared.isPresent() && shared.get() == 0;
+      return new PayloadWriter(header, layout, quantiser)
+          .sparse(nothing ? Sparse.of(new int[0], new float[0]) : kept, pipeline.coder());
     }
-    return PayloadFrame.seal(sink);
+    Quantiser quantiser = pipeline.quantisation().bind(values, values, random);
+    return new PayloadWriter(header, layout, quantiser).dense(values, pipeline.coder());
   }
 }

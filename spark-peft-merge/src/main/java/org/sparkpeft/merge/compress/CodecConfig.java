@@ -2,6 +2,7 @@ package org.sparkpeft.merge.compress;
 
 import java.io.Serializable;
 import java.util.List;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
 
 /**
@@ -18,6 +19,9 @@ import org.sparkpeft.core.error.Problems;
  * @param alpha factor on the scale; published values are 0.5..10
  * @param errorFeedback keep what compression lost and add it before the next encoding
  * @param rounding of {@code int8}: {@code nearest} or {@code stochastic} (right on average)
+ * @param pipeline sparsifier, quantiser and coder as one text, for example {@code
+ *     topk(0.1)|ternary(mean)|rice}; if not empty, it replaces all of the above but error feedback.
+ *     See {@link Pipeline}
  */
 public record CodecConfig(
     String codec,
@@ -26,12 +30,14 @@ public record CodecConfig(
     String scale,
     double alpha,
     boolean errorFeedback,
-    String rounding)
+    String rounding,
+    String pipeline)
     implements Serializable {
   public static final List<String> CODECS = List.of("compeft", "topk", "int8", "fp16", "none");
 
   public CodecConfig {
-    new Problems()
+    Problems problems = new Problems();
+    problems
         .require(
             CODECS.contains(codec), "codec", codec, "must be one of " + String.join(", ", CODECS))
         .require(density > 0 && density <= 1, "density", density, "must be in (0, 1]; try 0.1")
@@ -46,11 +52,18 @@ public record CodecConfig(
             List.of("nearest", "stochastic").contains(rounding),
             "rounding",
             rounding,
-            "must be nearest or stochastic")
-        .throwIfAny();
+            "must be nearest or stochastic");
+    if (!pipeline.isEmpty()) {
+      try {
+        Pipeline.parse(pipeline);
+      } catch (ConfigException e) {
+        e.problems().forEach(problems::add);
+      }
+    }
+    problems.throwIfAny();
   }
 
-  /** A configuration that rounds to nearest. */
+  /** A configuration that rounds to nearest and has no pipeline of its own. */
   public CodecConfig(
       String codec,
       double density,
@@ -58,7 +71,12 @@ public record CodecConfig(
       String scale,
       double alpha,
       boolean errorFeedback) {
-    this(codec, density, selection, scale, alpha, errorFeedback, "nearest");
+    this(codec, density, selection, scale, alpha, errorFeedback, "nearest", "");
+  }
+
+  /** A pipeline in place of a named codec, without error feedback. */
+  public static CodecConfig ofPipeline(String pipeline) {
+    return new CodecConfig("compeft", 0.1, "global", "mean", 1, false, "nearest", pipeline);
   }
 
   /** Plain fp32, for vectors that must arrive as they are. */

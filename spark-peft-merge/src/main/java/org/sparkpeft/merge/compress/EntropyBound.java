@@ -15,7 +15,7 @@ package org.sparkpeft.merge.compress;
  * inside a tensor, such as rows of different density, may get below it.
  */
 public final class EntropyBound {
-  private static final double LN2 = Math.log(2);
+  private static final double LN2 = StrictMath.log(2);
 
   private EntropyBound() {}
 
@@ -44,7 +44,7 @@ public final class EntropyBound {
   }
 
   private static double share(long part, long whole) {
-    return part == 0 ? 0 : -part * Math.log((double) part / whole) / LN2;
+    return part == 0 ? 0 : -part * StrictMath.log((double) part / whole) / LN2;
   }
 
   /** ln n!: summed below 256, Stirling's series above, where its error is below 1e-13. */

@@ -26,13 +26,12 @@ public record Payload(PayloadHeader header, TaskVector vector, PayloadStatistics
     frame.requireLayout(layout);
     ValueFormat format = format(frame, source);
     Collected collected = new Collected(layout, format);
-    if (!frame.has(PayloadFrame.FLAG_SPARSE)) {
-      readDense(source, layout, format, collected);
+    if (frame.has(PayloadFrame.FLAG_SEEDED)) {
+      readSeeded(source, layout, format, frame.header().round(), collected);
+    } else if (!frame.has(PayloadFrame.FLAG_SPARSE)) {
+      readDense(source, bytes, frame, layout, format, collected);
     } else if (frame.has(PayloadFrame.FLAG_STREAM)) {
-      RangeDecoder coder =
-          new RangeDecoder(
-              "payload", bytes, source.position(), source.position() + source.remaining());
-      SparseBody.readStream(coder, layout, format, collected);
+      SparseBody.readStream(stream(source, bytes), layout, format, collected);
     } else {
       SparseBody.readSections(source, layout, format, collected);
     }
@@ -55,8 +54,9 @@ public record Payload(PayloadHeader header, TaskVector vector, PayloadStatistics
     if (frame.has(PayloadFrame.FLAG_SHARED_SCALE) && !ternary) {
       throw source.malformed("a shared scale belongs to ternary values only");
     }
-    if (frame.has(PayloadFrame.FLAG_STREAM) && !frame.has(PayloadFrame.FLAG_SPARSE)) {
-      throw source.malformed("a dense payload has no range-coded form");
+    if (frame.has(PayloadFrame.FLAG_SEEDED)
+        && (frame.has(PayloadFrame.FLAG_SPARSE) || frame.has(PayloadFrame.FLAG_STREAM))) {
+      throw source.malformed("seeded positions go with no other form");
     }
     return switch (frame.codecId()) {
       case FullPrecision.ID -> new FullPrecision();
@@ -66,7 +66,17 @@ public record Payload(PayloadHeader header, TaskVector vector, PayloadStatistics
               frame.has(PayloadFrame.FLAG_SHARED_SCALE)
                   ? Optional.of(source.f32("the shared scale"))
                   : Optional.empty());
+      case BrainFloat.ID -> new BrainFloat();
       case 5 -> new BlockInteger.Format(8);
+      case 6 -> new BlockInteger.Format(4);
+      case 7 -> new BlockInteger.Format(2);
+      case Qsgd.ID -> {
+        int levels = source.u8();
+        if (levels < 1 || levels > Qsgd.MAX_LEVELS) {
+          throw source.malformed("QSGD has 1.." + Qsgd.MAX_LEVELS + " levels, got " + levels);
+        }
+        yield new Qsgd.Format(levels);
+      }
       default ->
           throw source.malformed(
               "has codec "
@@ -75,13 +85,52 @@ public record Payload(PayloadHeader header, TaskVector vector, PayloadStatistics
     };
   }
 
+  private static RangeDecoder stream(ByteSource source, byte[] bytes) {
+    int from = source.position();
+    return new RangeDecoder("payload", bytes, from, from + source.remaining());
+  }
+
   private static void readDense(
-      ByteSource source, ParameterLayout layout, ValueFormat format, Collected collected) {
+      ByteSource source,
+      byte[] bytes,
+      PayloadFrame frame,
+      ParameterLayout layout,
+      ValueFormat format,
+      Collected collected) {
+    boolean coded = frame.has(PayloadFrame.FLAG_STREAM);
+    RangeDecoder stream = stream(source, bytes);
     for (ParameterLayout.Entry entry : layout.entries()) {
       float[] values = new float[entry.size()];
-      format.read(source, values, values.length);
+      format.read(coded ? stream : source, values, values.length);
       source.align();
       collected.dense(entry, values);
+    }
+    if (coded) {
+      stream.finish();
+    } else {
+      source.requireEnd();
+    }
+  }
+
+  private static void readSeeded(
+      ByteSource source,
+      ParameterLayout layout,
+      ValueFormat format,
+      int round,
+      Collected collected) {
+    int kept = source.varint("number of kept entries", layout.size());
+    int[] positions = RandomK.positions(kept, layout, round);
+    int from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = from;
+      while (to < kept && positions[to] < entry.end()) {
+        to++;
+      }
+      float[] values = new float[to - from];
+      format.read(source, values, values.length);
+      source.align();
+      collected.seeded(entry, positions, from, values);
+      from = to;
     }
     source.requireEnd();
   }
@@ -110,6 +159,14 @@ public record Payload(PayloadHeader header, TaskVector vector, PayloadStatistics
     void dense(ParameterLayout.Entry entry, float[] all) {
       System.arraycopy(all, 0, values, entry.offset(), all.length);
       count(entry, all.length);
+    }
+
+    /** Positions were not sent, so the bound has only values. */
+    void seeded(ParameterLayout.Entry entry, int[] positions, int from, float[] kept) {
+      for (int i = 0; i < kept.length; i++) {
+        values[positions[from + i]] = kept[i];
+      }
+      count(entry, kept.length);
     }
 
     private void count(ParameterLayout.Entry entry, int kept) {

@@ -24,7 +24,10 @@ record PayloadFrame(int codecId, int flags, PayloadHeader header) {
   /** One scale before the body serves all tensors. */
   static final int FLAG_SHARED_SCALE = 4;
 
-  static final int ALL_FLAGS = 7;
+  /** Which entries are kept follows from layout and round; see {@link RandomK}. */
+  static final int FLAG_SEEDED = 8;
+
+  private static final int ALL_FLAGS = 15;
   private static final int CRC_BYTES = 4;
 
   boolean has(int flag) {

@@ -5,8 +5,9 @@ import org.sparkpeft.core.error.FormatException;
 /**
  * How a section stores which entries of its tensor are kept. The number is the wire's.
  *
- * <p>Bits for K kept of d: RICE see {@link RiceCode}; BITMASK d; TERNARY_DIGITS 1.6 d with the
- * signs included; LIST 32 K; RANGE about the entropy. EMPTY has no entries at all.
+ * <p>Bits for K kept of d: RICE see {@link RiceCode}; GOLOMB see {@link GolombCode}; BITMASK d;
+ * TERNARY_DIGITS 1.6 d with the signs included; LIST 32 K; RANGE about the entropy. EMPTY has no
+ * entries at all.
  */
 enum PositionCoder {
   EMPTY(0),
@@ -14,7 +15,8 @@ enum PositionCoder {
   BITMASK(2),
   TERNARY_DIGITS(3),
   LIST(4),
-  RANGE(5);
+  RANGE(5),
+  GOLOMB(6);
 
   private static final PositionCoder[] BY_ID = values();
 

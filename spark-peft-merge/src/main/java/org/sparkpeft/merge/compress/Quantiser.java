@@ -4,6 +4,11 @@ package org.sparkpeft.merge.compress;
 interface Quantiser {
   ValueFormat format();
 
+  /** Whether it writes symbols that a range coder shortens. */
+  default boolean isModelled() {
+    return false;
+  }
+
   /**
    * Quantises and writes {@code kept[from..to)}, the kept values of one tensor.
    *

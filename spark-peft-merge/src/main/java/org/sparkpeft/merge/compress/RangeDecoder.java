@@ -24,6 +24,10 @@ final class RangeDecoder implements BitSource {
     }
   }
 
+  FormatException malformed(String message) {
+    return new FormatException(name, at, message);
+  }
+
   boolean decode(int zeros, int total) {
     long bound = range / total * zeros;
     boolean one = code >= bound;
@@ -53,6 +57,11 @@ final class RangeDecoder implements BitSource {
       normalise();
     }
     return value;
+  }
+
+  @Override
+  public int symbol(SymbolModel model) {
+    return model.decode(this);
   }
 
   /** Refuses bytes that nothing has asked for. */

@@ -47,6 +47,11 @@ final class RangeEncoder implements BitSink {
     }
   }
 
+  @Override
+  public void symbol(SymbolModel model, int symbol) {
+    model.encode(this, symbol);
+  }
+
   /** The shortest bytes that decode to everything encoded, whatever zeros follow them. */
   byte[] finish() {
     for (int count = 0; count <= 6; count++) {

@@ -1,14 +1,14 @@
 package org.sparkpeft.merge.compress;
 
 import java.util.List;
+import java.util.Optional;
 import org.sparkpeft.core.vector.ParameterLayout;
 
 /**
  * The part of a payload that holds kept positions and values, in one of two forms.
  *
- * <p>Stream: one range-coded stream; for each tensor its mask, coded with an adaptive probability
- * that starts fresh, then its values as unmodelled bits. Costs about a byte a tensor more than the
- * entropy.
+ * <p>Stream: one range-coded stream; for each tensor its mask (see {@link MaskCode}), then its
+ * values. Costs about a byte a tensor more than the entropy.
  *
  * <p>Sections, each byte-aligned: u8 tag = position coder * 32 + Rice parameter; unless empty:
  * varint K, positions, values. The coder with the fewest bytes is taken for each tensor.
@@ -24,10 +24,11 @@ final class SparseBody {
 
   static byte[] stream(Sparse kept, ParameterLayout layout, Quantiser quantiser) {
     RangeEncoder coder = new RangeEncoder(64 + kept.count());
+    MaskCode masks = new MaskCode();
     int from = 0;
     for (ParameterLayout.Entry entry : layout.entries()) {
       int to = kept.firstAtOrAfter(entry.end());
-      PositionCoder.writeRange(coder, kept.positions(), from, to, entry.offset(), entry.size());
+      masks.write(coder, kept.positions(), from, to, entry);
       quantiser.write(coder, kept.values(), from, to);
       from = to;
     }
@@ -39,8 +40,9 @@ final class SparseBody {
     int largest = largest(layout);
     int[] positions = new int[largest];
     float[] values = new float[largest];
+    MaskCode masks = new MaskCode();
     for (ParameterLayout.Entry entry : layout.entries()) {
-      int count = PositionCoder.readRange(coder, positions, entry.offset(), entry.size());
+      int count = masks.read(coder, positions, entry);
       format.read(coder, values, count);
       receiver.tensor(entry, positions, values, count);
     }
@@ -48,24 +50,30 @@ final class SparseBody {
   }
 
   /** Bytes of the section form, without writing it. */
-  static long sectionBytes(Sparse kept, ParameterLayout layout, Quantiser quantiser) {
+  static long sectionBytes(
+      Sparse kept, ParameterLayout layout, ValueFormat format, Optional<PositionCoder> only) {
     long bytes = 0;
     int from = 0;
     for (ParameterLayout.Entry entry : layout.entries()) {
       int to = kept.firstAtOrAfter(entry.end());
-      bytes += SectionChoice.best(kept, from, to, entry, quantiser.format()).bytes();
+      bytes += SectionChoice.best(kept, from, to, entry, format, only).bytes();
       from = to;
     }
     return bytes;
   }
 
   static void writeSections(
-      ByteSink sink, Sparse kept, ParameterLayout layout, Quantiser quantiser) {
+      ByteSink sink,
+      Sparse kept,
+      ParameterLayout layout,
+      Quantiser quantiser,
+      Optional<PositionCoder> only) {
     int from = 0;
+    ValueFormat format = quantiser.format();
     for (ParameterLayout.Entry entry : layout.entries()) {
       int to = kept.firstAtOrAfter(entry.end());
-      SectionChoice choice = SectionChoice.best(kept, from, to, entry, quantiser.format());
-      sink.u8(choice.coder().id() << 5 | choice.parameter());
+      SectionChoice choice = SectionChoice.best(kept, from, to, entry, format, only);
+      sink.u8(choice.coder().id() << 5 | choice.tagParameter());
       if (from < to) {
         sink.varint(to - from);
         writeSection(sink, kept, from, to, entry, quantiser, choice);
@@ -86,6 +94,12 @@ final class SparseBody {
     int[] positions = kept.positions();
     switch (choice.coder()) {
       case RICE -> RiceCode.write(sink, positions, from, to, entry.offset(), choice.parameter());
+      case GOLOMB -> {
+        if (choice.tagParameter() == 0) {
+          sink.varint(choice.parameter());
+        }
+        GolombCode.write(sink, positions, from, to, entry.offset(), choice.parameter());
+      }
       case BITMASK ->
           PositionCoder.writeBitmask(sink, positions, from, to, entry.offset(), entry.size());
       case LIST -> PositionCoder.writeList(sink, positions, from, to, entry.offset());
@@ -137,6 +151,13 @@ final class SparseBody {
     int[] positions =
         switch (coder) {
           case RICE -> RiceCode.read(source, count, entry.offset(), entry.size(), parameter);
+          case GOLOMB -> {
+            int divisor = parameter > 0 ? parameter : source.varint("Golomb divisor", 1 << 30);
+            if (divisor == 0) {
+              throw source.malformed("a Golomb divisor must be at least 1");
+            }
+            yield GolombCode.read(source, count, entry.offset(), entry.size(), divisor);
+          }
           case BITMASK -> PositionCoder.readBitmask(source, count, entry.offset(), entry.size());
           case LIST -> PositionCoder.readList(source, count, entry.offset(), entry.size());
           case TERNARY_DIGITS -> {

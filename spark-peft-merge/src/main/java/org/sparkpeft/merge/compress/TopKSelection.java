@@ -1,5 +1,7 @@
 package org.sparkpeft.merge.compress;
 
+import java.util.Arrays;
+
 /**
  * Exact selection of the K entries of largest magnitude in linear time, without sorting: two
  * counting passes over the bits of |x|, which order finite floats like their magnitudes, find the
@@ -12,6 +14,9 @@ package org.sparkpeft.merge.compress;
 public final class TopKSelection {
   private static final int MAGNITUDE = 0x7fffffff;
   private static final int INFINITY = 0x7f800000;
+
+  /** Up to this many entries are sorted. */
+  private static final int SMALL = 4096;
 
   private TopKSelection() {}
 
@@ -38,6 +43,35 @@ public final class TopKSelection {
     if (k < 0) {
       throw new IllegalArgumentException("the number of entries to keep is negative: " + k);
     }
+    return to - from <= SMALL
+        ? indicesBySorting(values, from, to, k)
+        : indicesByCounting(values, from, to, k);
+  }
+
+  /** For short ranges, where clearing the histograms would take longer than sorting. */
+  static int[] indicesBySorting(float[] values, int from, int to, int k) {
+    // Magnitude above, reversed index below: larger keys rank first.
+    long[] keys = new long[to - from];
+    int nonZero = 0;
+    for (int i = from; i < to; i++) {
+      int key = key(values, i);
+      keys[i - from] = (long) key << 32 | (Integer.MAX_VALUE - i);
+      if (key != 0) {
+        nonZero++;
+      }
+    }
+    int[] kept = new int[Math.min(k, nonZero)];
+    if (kept.length > 0) {
+      Arrays.sort(keys);
+    }
+    for (int i = 0; i < kept.length; i++) {
+      kept[i] = Integer.MAX_VALUE - (int) keys[keys.length - 1 - i];
+    }
+    Arrays.sort(kept);
+    return kept;
+  }
+
+  static int[] indicesByCounting(float[] values, int from, int to, int k) {
     int[] high = new int[1 << 15];
     int nonZero = 0;
     for (int i = from; i < to; i++) {

@@ -8,6 +8,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.error.FormatException;
@@ -34,25 +35,35 @@ class PayloadFuzzTest {
         }
       }
     }
+    for (String pipeline : PipelineTest.ALL) {
+      seeds.add(Codec.of(Pipeline.parse(pipeline)).encode(update, header));
+    }
     for (double density : new double[] {0.02, 0.3, 1}) {
-      seeds.add(sections(update, header, density, new Ternary.Mean(1)));
-      seeds.add(sections(update, header, density, new HalfPrecision()));
+      seeds.add(sections(update, header, density, new Ternary.Mean(1), Optional.empty()));
+      for (PositionCoder coder :
+          List.of(PositionCoder.RICE, PositionCoder.GOLOMB, PositionCoder.LIST)) {
+        seeds.add(sections(update, header, density, new HalfPrecision(), Optional.of(coder)));
+      }
     }
     return seeds;
   }
 
   /** The section form, which is rarely the shortest for a layout this small. */
   private static byte[] sections(
-      TaskVector update, PayloadHeader header, double density, Quantiser quantiser) {
+      TaskVector update,
+      PayloadHeader header,
+      double density,
+      Quantiser quantiser,
+      Optional<PositionCoder> only) {
     ByteSink sink = new ByteSink(64);
     new PayloadFrame(quantiser.format().id(), PayloadFrame.FLAG_SPARSE, header).write(sink);
     float[] values = update.toArray();
     Sparse kept = Sparse.gather(values, new TopK(density, false).positions(values, LAYOUT));
-    SparseBody.writeSections(sink, kept, LAYOUT, quantiser);
+    SparseBody.writeSections(sink, kept, LAYOUT, quantiser, only);
     byte[] bytes = PayloadFrame.seal(sink);
     assertThat(Payload.decode(bytes, LAYOUT).statistics().kept()).isEqualTo(kept.count());
     assertThat(bytes.length - 4 - frameBytes(header))
-        .isEqualTo((int) SparseBody.sectionBytes(kept, LAYOUT, quantiser));
+        .isEqualTo((int) SparseBody.sectionBytes(kept, LAYOUT, quantiser.format(), only));
     return bytes;
   }
 

@@ -74,7 +74,8 @@ class TopKSelectionTest {
       if (k >= 0) {
         assertThat(TopKSelection.indices(values, 0, size, k))
             .as("seed %d, k %d of %d", seed, k, size)
-            .isEqualTo(bySort(values, k));
+            .isEqualTo(bySort(values, k))
+            .isEqualTo(TopKSelection.indicesByCounting(values, 0, size, k));
       }
     }
   }

@@ -18,7 +18,14 @@ class MergeMethodContractTest {
         new TaskArithmetic(0.4),
         Ties.defaults(),
         new Ties(0.3, true, 1.2, Ties.Convention.HF_PEFT),
-        new Ties(0.3, false, 1, Ties.Convention.PAPER));
+        new Ties(0.3, false, 1, Ties.Convention.PAPER),
+        new Dare(0.4, 0.5, Combination.LINEAR, Rescale.PROBABILITY, 9),
+        new Dare(0.4, 1, Combination.TIES, Rescale.L1, 9),
+        new Della(0.5, 0.2, 1.1, Combination.TIES, Rescale.PROBABILITY, 9),
+        new Breadcrumbs(0.3, 0.05, 0.4, Combination.LINEAR),
+        new PcbMerging(0.2, 1, true),
+        new ModelStock(),
+        new ConsensusMask(new TaskArithmetic(0.4), 0.4, 2));
   }
 
   @ParameterizedTest

@@ -87,10 +87,8 @@ public interface Actions {
    * What to evaluate.
    *
    * @param data the data; empty means the test data of the run
-   * @param batchSize examples a batch
    */
-  record EvaluateRequest(
-      AdapterSource source, Optional<InputData> data, int batchSize, SparkConfig spark) {}
+  record EvaluateRequest(AdapterSource source, Optional<InputData> data, SparkConfig spark) {}
 
   /**
    * What to predict.
@@ -98,14 +96,12 @@ public interface Actions {
    * @param texts texts given on the command line; empty when {@code data} is there
    * @param data rows to predict
    * @param out where rows with predictions are written, empty when {@code texts} are given
-   * @param batchSize examples a batch
    */
   record PredictRequest(
       AdapterSource source,
       List<String> texts,
       Optional<InputData> data,
       String out,
-      int batchSize,
       SparkConfig spark) {
     public PredictRequest {
       texts = List.copyOf(texts);

@@ -27,12 +27,6 @@ final class EvaluateCommand implements Command {
   @Option(names = "--label", paramLabel = "COLUMN", description = "Column of the label.")
   private String label = "";
 
-  @Option(
-      names = "--batch-size",
-      defaultValue = "32",
-      description = "Examples a batch (default: ${DEFAULT-VALUE}).")
-  private int batchSize;
-
   @Override
   public Outcome run(Context context) {
     Path directory = context.shell().directory();
@@ -43,16 +37,12 @@ final class EvaluateCommand implements Command {
             "--data",
             "nothing",
             "name the data to evaluate on")
-        .require(batchSize >= 1, "--batch-size", batchSize, "must be 1 or above")
         .throwIfAny();
     return context
         .actions()
         .evaluate(
             new EvaluateRequest(
-                source,
-                data.input(directory, source, text, label),
-                batchSize,
-                adapter.spark(source)));
+                source, data.input(directory, source, text, label), adapter.spark(source)));
   }
 
   private static boolean hasTestData(AdapterSource source) {

@@ -38,12 +38,6 @@ final class PredictCommand implements Command {
       description = "Where the rows of --data go, predictions added.")
   private String out = "";
 
-  @Option(
-      names = "--batch-size",
-      defaultValue = "32",
-      description = "Examples a batch (default: ${DEFAULT-VALUE}).")
-  private int batchSize;
-
   @Override
   public Outcome run(Context context) {
     Path directory = context.shell().directory();
@@ -58,7 +52,6 @@ final class PredictCommand implements Command {
             "--out",
             out.isEmpty() ? "nothing" : out,
             data.given() ? "--data needs a place for its predictions" : "belongs to --data")
-        .require(batchSize >= 1, "--batch-size", batchSize, "must be 1 or above")
         .throwIfAny();
     AdapterSource source = adapter.source(directory);
     return context
@@ -69,7 +62,6 @@ final class PredictCommand implements Command {
                 texts,
                 data.input(directory, source, textColumn, ""),
                 Locations.resolve(directory, out, "--out"),
-                batchSize,
                 adapter.spark(source)));
   }
 }

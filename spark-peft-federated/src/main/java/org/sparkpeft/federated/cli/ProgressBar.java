@@ -37,6 +37,7 @@ final class ProgressBar implements RunListener, AutoCloseable {
   private long bytes;
   private long startNanos;
   private String score = "";
+  private int scoredRound;
   private Optional<RunEvent.RoundFinished> held = Optional.empty();
 
   ProgressBar(Mode mode, PrintStream out, int width, LongSupplier nanoTime) {
@@ -138,6 +139,7 @@ final class ProgressBar implements RunListener, AutoCloseable {
       return;
     }
     score = shown;
+    scoredRound = evaluated.round();
     if (held.isPresent() && held.get().round() == evaluated.round()) {
       release();
     }
@@ -166,7 +168,7 @@ final class ProgressBar implements RunListener, AutoCloseable {
           finished.clientsOk(),
           finished.clientsOk() + finished.clientsFailed(),
           finished.trainLoss(),
-          score.isEmpty() ? "" : ", " + score,
+          scoredRound == finished.round() ? ", " + score : "",
           bytes(bytes),
           finished.seconds(),
           eta(finished.round()));

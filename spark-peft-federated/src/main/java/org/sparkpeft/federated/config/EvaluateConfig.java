@@ -12,12 +12,12 @@ import org.sparkpeft.core.error.Problems;
  * @param references what the result is compared with: {@code baseline} (untrained), {@code
  *     head_only} (the head alone, federated alike), {@code central} (all data in one place)
  * @param perClient also evaluate the final adapter on each client's own examples
- * @param batchSize examples a batch while evaluating
  */
 public record EvaluateConfig(
-    int every, List<String> metrics, List<String> references, boolean perClient, int batchSize)
+    int every, List<String> metrics, List<String> references, boolean perClient)
     implements Serializable {
-  public static final List<String> METRICS = List.of("accuracy", "macro_f1", "mcc", "loss");
+  public static final List<String> METRICS =
+      List.of("accuracy", "macro_f1", "micro_f1", "mcc", "mse", "pearson", "loss");
   public static final List<String> REFERENCES = List.of("baseline", "head_only", "central");
 
   public EvaluateConfig {
@@ -26,12 +26,7 @@ public record EvaluateConfig(
     Problems problems =
         new Problems()
             .require(every >= 0, "every", every, "must be 0 (only at the end) or above")
-            .require(!metrics.isEmpty(), "metrics", metrics, "must name at least one metric")
-            .require(
-                batchSize >= 1 && batchSize <= 65_536,
-                "batch_size",
-                batchSize,
-                "must be 1..65536; try 32");
+            .require(!metrics.isEmpty(), "metrics", metrics, "must name at least one metric");
     requireKnown(problems, "metrics", metrics, METRICS);
     requireKnown(problems, "references", references, REFERENCES);
     problems.throwIfAny();
@@ -46,6 +41,6 @@ public record EvaluateConfig(
   }
 
   public static EvaluateConfig defaults() {
-    return new EvaluateConfig(1, List.of("accuracy", "macro_f1"), List.of(), false, 32);
+    return new EvaluateConfig(1, List.of("accuracy", "macro_f1"), List.of(), false);
   }
 }

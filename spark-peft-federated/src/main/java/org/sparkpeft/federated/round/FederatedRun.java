@@ -222,7 +222,15 @@ public final class FederatedRun {
 
   private void evaluate(FederatedData data, String what, int round, ParameterVector parameters) {
     if (data.test().isPresent()) {
-      events.on(evaluation(spark, data.test().get(), data.runtime(), what, round, parameters));
+      events.on(
+          evaluation(
+              spark,
+              data.test().get(),
+              data.runtime(),
+              what,
+              round,
+              parameters,
+              recipe.evaluate().metrics()));
     }
   }
 
@@ -233,7 +241,8 @@ public final class FederatedRun {
       RuntimeSpec runtime,
       String what,
       int round,
-      ParameterVector parameters) {
+      ParameterVector parameters,
+      List<String> shown) {
     long began = System.nanoTime();
     spark.setJobDescription("evaluation, " + what + (round > 0 ? " " + round : ""));
     Evaluation sum =
@@ -241,7 +250,19 @@ public final class FederatedRun {
             .reduce(Evaluation::merge)
             .orElseThrow();
     return new RunEvent.Evaluated(
-        what, round, sum.items(), sum.metrics(), (System.nanoTime() - began) * 1e-9);
+        what, round, sum.items(), shown(sum.metrics(), shown), (System.nanoTime() - began) * 1e-9);
+  }
+
+  /** The metrics asked for and the loss; all of them where the task has none of those asked for. */
+  private static SortedMap<String, Double> shown(
+      SortedMap<String, Double> metrics, List<String> shown) {
+    SortedMap<String, Double> kept = new TreeMap<>(metrics);
+    kept.keySet().removeIf(name -> !shown.contains(name));
+    if (kept.isEmpty()) {
+      return metrics;
+    }
+    kept.putAll(metrics.subMap("loss", "loss\0"));
+    return kept;
   }
 
   private void evaluateClients(FederatedData data, ParameterVector parameters) {

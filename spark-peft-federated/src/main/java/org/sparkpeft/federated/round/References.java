@@ -122,7 +122,8 @@ final class References {
   private void publish(String what, RuntimeSpec runtime, ParameterVector parameters) {
     ExampleShards test = data.test().orElseThrow();
     RunEvent.Evaluated evaluated =
-        FederatedRun.evaluation(spark, test, runtime, what, 0, parameters);
+        FederatedRun.evaluation(
+            spark, test, runtime, what, 0, parameters, recipe.evaluate().metrics());
     synchronized (events) {
       events.on(evaluated);
     }

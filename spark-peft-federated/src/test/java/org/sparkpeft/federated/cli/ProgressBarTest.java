@@ -64,7 +64,8 @@ class ProgressBarTest {
   }
 
   private static RunEvent evaluated(String what, int round, double accuracy) {
-    return new RunEvent.Evaluated(what, round, 10, new TreeMap<>(Map.of("accuracy", accuracy)), 1.5);
+    return new RunEvent.Evaluated(
+        what, round, 10, new TreeMap<>(Map.of("accuracy", accuracy)), 1.5);
   }
 
   @Test

@@ -187,7 +187,6 @@ class SparkPeftTest {
         "evaluate --run b --model m | --model: belongs to --adapter, got m",
         "evaluate --run b | --run: is no folder of a run",
         "evaluate --adapter b --model m | --data: name the data to evaluate on, got nothing",
-        "evaluate --adapter b --model m --data d --batch-size 0 | --batch-size: must be 1 or above",
         "evaluate --adapter b --model m --data d --task x | task: must be one of",
         "evaluate --adapter b --model m --data d --set run.seed=3 | --set: changes the recipe",
         "predict --run r | --text, --data: give one of the two, got neither",

@@ -117,7 +117,7 @@ class RecipeReaderTest {
             + " target_modules, exclude_modules, use_rslora, init_lora_weights, rank_pattern,"
             + " alpha_pattern, layers_to_transform, modules_to_save",
         "rounds: {batch_size: 8} | rounds.batch_size: unknown key; did you mean"
-            + " evaluate.batch_size?",
+            + " train.batch_size?",
         "round: {count: 3} | round: unknown key; did you mean rounds?",
         "aggregate: {method: fedavgm} | aggregate.method: FedAvgM is method: fedavg with"
             + " server.momentum: 0.9, got fedavgm",

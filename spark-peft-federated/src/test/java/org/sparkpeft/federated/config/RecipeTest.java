@@ -50,7 +50,7 @@ class RecipeTest {
       aggregate: {method: ties, weighting: uniform, proximal_mu: 0.02, density: 0.3, lambda: 0.5}
       server: {optimizer: yogi, learning_rate: 0.5, momentum: 0.1, beta1: 0.8, beta2: 0.98,
         tau: 0.01}
-      evaluate: {every: 2, metrics: [mcc], references: [central], per_client: true, batch_size: 33}
+      evaluate: {every: 2, metrics: [mcc], references: [central], per_client: true}
       spark: {master: yarn, conf: {spark.ui.enabled: true}, task_cpus: 2}
       """;
 

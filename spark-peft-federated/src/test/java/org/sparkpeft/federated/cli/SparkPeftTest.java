@@ -295,7 +295,6 @@ class SparkPeftTest {
                 Optional.of(
                     new InputData("hdfs://x/d.json", "json", Map.of(), "body", "", "label")),
                 folder.resolve("o").toString(),
-                32,
                 Recipe.defaults().spark()));
   }
 

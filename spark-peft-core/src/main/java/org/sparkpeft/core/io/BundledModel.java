@@ -27,7 +27,7 @@ public final class BundledModel {
   private static final String PREFIX = "bundled:";
 
   /** Part of the folder's name: raise it when what is written into the folder changes. */
-  private static final int LAYOUT_VERSION = 1;
+  private static final int LAYOUT_VERSION = 2;
 
   private static final String CONFIG = "config.json";
   private static final String WEIGHTS = "model.safetensors";

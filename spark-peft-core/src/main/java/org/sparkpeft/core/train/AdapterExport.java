@@ -54,9 +54,7 @@ final class AdapterExport {
   private static ObjectNode config(TunableModel model, List<String> modulesToSave) {
     Map<String, Object> fields = new TreeMap<>(PeftMethods.writeConfig(model.peft()));
     fields.put("task_type", model.task().kind().huggingFaceType());
-    fields.put(
-        "base_model_name_or_path",
-        model.directory().path().toAbsolutePath().normalize().getFileName().toString());
+    fields.put("base_model_name_or_path", baseName(model));
     fields.put("inference_mode", true);
     if (!modulesToSave.isEmpty()) {
       fields.put("modules_to_save", modulesToSave.stream().distinct().toList());
@@ -66,5 +64,13 @@ final class AdapterExport {
       fields.put("spark_peft", Map.of("pooling", "mean"));
     }
     return new ObjectMapper().valueToTree(fields);
+  }
+
+  /** The name the model's own configuration gives, else that of its folder. */
+  private static String baseName(TunableModel model) {
+    String own = model.directory().config().path("_name_or_path").asText("");
+    return own.isBlank()
+        ? model.directory().path().toAbsolutePath().normalize().getFileName().toString()
+        : own;
   }
 }

@@ -4,6 +4,8 @@ import java.io.Serializable;
 import java.util.HashSet;
 import java.util.List;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.core.model.HeadConfig;
 
 /**
@@ -15,7 +17,8 @@ import org.sparkpeft.core.model.HeadConfig;
  *     sentence-embedding} and, where one value is predicted, for {@code regression}
  * @param pooling how a text becomes one vector: {@code cls}, the first token through the head of
  *     Hugging Face's class; {@code mean}, the mean of all tokens' last hidden states; {@code auto},
- *     which is {@code cls}. Sentence embeddings are always means, token tasks pool nothing
+ *     which {@link #resolvedFor} decides and is {@code cls} before. Sentence embeddings are always
+ *     means, token tasks pool nothing
  * @param maxLength longest text in tokens, with special tokens; longer ones are cut
  */
 public record TaskConfig(String task, List<String> labels, String pooling, int maxLength)
@@ -53,6 +56,23 @@ public record TaskConfig(String task, List<String> labels, String pooling, int m
   /** Classification of texts into the given classes, with at most 128 tokens each. */
   public static TaskConfig textClassification(List<String> labels) {
     return new TaskConfig("text-classification", labels, "auto", 128);
+  }
+
+  /**
+   * The same with {@code auto} decided: {@code mean} for a BERT checkpoint without pooler, which is
+   * how sentence encoders come and what they were trained for; else {@code cls}, the head of
+   * Hugging Face's class.
+   */
+  public TaskConfig resolvedFor(ModelDirectory model) {
+    if (!pooling.equals("auto")) {
+      return this;
+    }
+    try (WeightSource weights = model.weights()) {
+      boolean bert = model.config().path("model_type").asText().equals("bert");
+      boolean pooler =
+          weights.contains("pooler.dense.weight") || weights.contains("bert.pooler.dense.weight");
+      return new TaskConfig(task, labels, bert && !pooler ? "mean" : "cls", maxLength);
+    }
   }
 
   Task kind() {

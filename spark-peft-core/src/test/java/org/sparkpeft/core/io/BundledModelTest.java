@@ -57,7 +57,7 @@ class BundledModelTest {
   @Test
   void isACompleteModelDirectory() throws IOException {
     Path path = BundledModel.resolve(MINILM, cache);
-    assertThat(path.getFileName()).hasToString("all-MiniLM-L6-v2-v1-759c3cd2b7fe");
+    assertThat(path.getFileName()).hasToString("all-MiniLM-L6-v2-v2-759c3cd2b7fe");
     ModelDirectory model = ModelDirectory.open(path);
     assertThat(model.config().get("hidden_size").asInt()).isEqualTo(384);
     assertThat(model.config().get("torch_dtype").asText()).isEqualTo("float32");

@@ -107,7 +107,10 @@ final class ClientCall {
         kept.map(bytes -> Payload.decode(bytes, model.layout()).vector())
             .orElseGet(() -> TaskVector.zeros(model.layout()));
     ErrorFeedback.Encoded encoded = ErrorFeedback.encode(codec, residual, update, header);
-    store.write(clientId, order.round(), DENSE.encode(encoded.residual(), header));
+    store.write(
+        clientId,
+        order.round(),
+        DENSE.encode(encoded.residual().times((float) order.uplink().feedback()), header));
     return encoded.payload();
   }
 

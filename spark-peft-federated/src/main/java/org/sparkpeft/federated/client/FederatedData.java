@@ -10,6 +10,7 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.config.ClientsConfig;
 import org.sparkpeft.federated.config.DataConfig;
@@ -64,7 +65,8 @@ public record FederatedData(
     RuntimeSpec runtime =
         new RuntimeSpec(
             recipe.model().path(),
-            new TaskConfig(task, labels, recipe.model().pooling(), recipe.model().maxLength()),
+            new TaskConfig(task, labels, recipe.model().pooling(), recipe.model().maxLength())
+                .resolvedFor(ModelDirectory.resolve(recipe.model().path())),
             recipe.peft(),
             recipe.spark().taskCpus());
     RowReader reader = new RowReader(task, labels);

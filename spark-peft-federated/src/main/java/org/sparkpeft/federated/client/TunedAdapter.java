@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -40,9 +41,59 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     node.set("labels", JSON.valueToTree(runtime.task().labels()));
     node.put("pooling", runtime.task().pooling());
     node.put("max_length", runtime.task().maxLength());
+    AtomicFiles.write(folder.resolve(FILE), node.toPrettyString().getBytes(StandardCharsets.UTF_8));
     AtomicFiles.write(
-        folder.resolve(FILE),
-        node.toPrettyString().getBytes(java.nio.charset.StandardCharsets.UTF_8));
+        folder.resolve("README.md"), readme(runtime).getBytes(StandardCharsets.UTF_8));
+  }
+
+  /**
+   * How the folder is used from Python; with mean pooling the class of the task alone would read
+   * the first token.
+   */
+  private static String readme(RuntimeSpec runtime) {
+    TaskConfig task = runtime.task();
+    boolean mean = task.pooling().equals("mean");
+    String logits =
+        mean
+            ? """
+              inner = model.base_model.model
+              hidden = getattr(inner, inner.base_model_prefix)(**batch).last_hidden_state
+              mask = batch["attention_mask"].unsqueeze(-1)
+              logits = inner.classifier((hidden * mask).sum(1) / mask.sum(1))
+              """
+            : "logits = model(**batch).logits\n";
+    String body =
+        """
+        # Adapter made by spark-peft
+
+        Task %s, method %s, %d outputs%s. With Hugging Face transformers and PEFT:
+
+        ```python
+        import torch
+        from peft import PeftModel
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        base = "BASE"  # folder or hub name of the base model
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=%d)
+        model = PeftModel.from_pretrained(model, "adapter").eval()
+        batch = AutoTokenizer.from_pretrained(base)(["a text"], return_tensors="pt")
+        with torch.no_grad():
+        %s```
+        """;
+    int outputs = Math.max(1, task.labels().size());
+    return switch (task.task()) {
+      case "text-classification", "multi-label-classification", "regression" ->
+          body.formatted(
+              task.task(),
+              runtime.peft().peftType(),
+              outputs,
+              mean ? ", on the mean of all tokens" : "",
+              outputs,
+              logits.indent(4));
+      default ->
+          "# Adapter made by spark-peft%n%nTask %s, method %s.%n"
+              .formatted(task.task(), runtime.peft().peftType());
+    };
   }
 
   /** Reads a folder that {@link #write} wrote. */

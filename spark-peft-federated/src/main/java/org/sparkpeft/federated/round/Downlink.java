@@ -14,8 +14,9 @@ import org.sparkpeft.merge.compress.PayloadHeader;
 /**
  * The way from the server to the clients. Clients know the sum of the compressed updates they were
  * sent, not the server's parameters themselves; each round sends, compressed, what is between the
- * two. With error feedback what one round's compression loses stays in that difference and goes out
- * later; without it the server takes over what the clients know, and the loss is final.
+ * two. With error feedback what one round's compression loses stays in that difference, less what
+ * {@code feedback_decay} takes off, and goes out later; without it the server takes over what the
+ * clients know, and the loss is final.
  */
 final class Downlink {
   private static final Codec DENSE = Codec.of(CodecConfig.uncompressed());
@@ -43,7 +44,8 @@ final class Downlink {
     byte[] payload = codec.encode(server.minus(before.broadcast()), header);
     TaskVector decoded = Payload.decode(payload, server.layout()).vector();
     ParameterVector broadcast = before.broadcast().plus(decoded);
-    return new Sent(payload, broadcast, config.errorFeedback() ? server : broadcast);
+    TaskVector kept = server.minus(broadcast).times((float) config.feedback());
+    return new Sent(payload, broadcast, broadcast.plus(kept));
   }
 
   /** A vector as it is, for executors that have no earlier version to build on. */

@@ -17,7 +17,11 @@ import org.sparkpeft.core.error.Problems;
  *     the tensor, the least-squares optimum) or {@code sigma} (alpha times the standard deviation
  *     of the whole vector, as published)
  * @param alpha factor on the scale; published values are 0.5..10
- * @param errorFeedback keep what compression lost and add it before the next encoding
+ * @param errorFeedback keep what compression lost and add it before the next encoding * @param
+ *     feedbackDecay factor, in (0, 1], on what is kept: 1 keeps all of it (classical error
+ *     feedback, right for gradients); below 1 forgets it round by round, which suits updates of
+ *     many local steps, since what was not sent is learned again from the parameters the next round
+ *     starts at
  * @param rounding of {@code int8}: {@code nearest} or {@code stochastic} (right on average)
  * @param pipeline sparsifier, quantiser and coder as one text, for example {@code
  *     topk(0.1)|ternary(mean)|rice}; if not empty, it replaces all of the above but error feedback.
@@ -30,6 +34,7 @@ public record CodecConfig(
     String scale,
     double alpha,
     boolean errorFeedback,
+    double feedbackDecay,
     String rounding,
     String pipeline)
     implements Serializable {
@@ -48,6 +53,11 @@ public record CodecConfig(
             "must be global or tensor")
         .require(List.of("mean", "sigma").contains(scale), "scale", scale, "must be mean or sigma")
         .require(alpha > 0 && alpha <= 100, "alpha", alpha, "must be above 0 and at most 100")
+        .require(
+            feedbackDecay > 0 && feedbackDecay <= 1,
+            "feedback_decay",
+            feedbackDecay,
+            "must be in (0, 1]; switch error_feedback off to keep nothing")
         .require(
             List.of("nearest", "stochastic").contains(rounding),
             "rounding",
@@ -71,12 +81,17 @@ public record CodecConfig(
       String scale,
       double alpha,
       boolean errorFeedback) {
-    this(codec, density, selection, scale, alpha, errorFeedback, "nearest", "");
+    this(codec, density, selection, scale, alpha, errorFeedback, 1, "nearest", "");
   }
 
   /** A pipeline in place of a named codec, without error feedback. */
   public static CodecConfig ofPipeline(String pipeline) {
-    return new CodecConfig("compeft", 0.1, "global", "mean", 1, false, "nearest", pipeline);
+    return new CodecConfig("compeft", 0.1, "global", "mean", 1, false, 1, "nearest", pipeline);
+  }
+
+  /** Factor on what compression loses before it is kept: 0 without error feedback. */
+  public double feedback() {
+    return errorFeedback ? feedbackDecay : 0;
   }
 
   /** Plain fp32, for vectors that must arrive as they are. */
@@ -85,6 +100,6 @@ public record CodecConfig(
   }
 
   public static CodecConfig defaults() {
-    return new CodecConfig("compeft", 0.1, "global", "mean", 1, true);
+    return new CodecConfig("compeft", 0.1, "global", "mean", 1, true, 0.5, "nearest", "");
   }
 }

@@ -142,7 +142,8 @@ class CodecTest {
 
   @Test
   void stochasticRoundingIsRightOnAverageAndRepeatable() {
-    CodecConfig config = new CodecConfig("int8", 0.1, "global", "mean", 1, false, "stochastic", "");
+    CodecConfig config =
+        new CodecConfig("int8", 0.1, "global", "mean", 1, false, 1, "stochastic", "");
     ParameterLayout layout = Vectors.single(3);
     TaskVector update = TaskVector.of(layout, new float[] {127, 0.3f, -2.7f});
     double[] sums = new double[3];

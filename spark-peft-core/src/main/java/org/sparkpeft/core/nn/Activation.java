@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
+import org.sparkpeft.core.engine.Scalars;
 
 /** Element-wise functions under the names that Hugging Face configurations use. */
 public enum Activation {
@@ -44,7 +45,8 @@ public enum Activation {
 
   /** {@code x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))}. */
   private static NDArray tanhGelu(NDArray x) {
-    NDArray inner = x.square().mul(0.044715f).add(1).mul(x).mul((float) Math.sqrt(2 / Math.PI));
-    return inner.tanh().add(1).mul(x).mul(0.5f);
+    NDArray cubic = Scalars.times(x.square(), 0.044715f).add(1).mul(x);
+    NDArray inner = Scalars.times(cubic, (float) Math.sqrt(2 / Math.PI));
+    return Scalars.times(inner.tanh().add(1).mul(x), 0.5f);
   }
 }

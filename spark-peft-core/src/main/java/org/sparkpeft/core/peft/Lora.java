@@ -10,6 +10,7 @@ import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.regex.Pattern;
+import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
@@ -268,7 +269,7 @@ public final class Lora implements PeftMethod<LoraConfig> {
         Philox random = context.random().child(Philox.hash(layer.path()));
         kept = Dropout.apply(context.manager(), x, dropout, random);
       }
-      NDArray low = Linear.of(kept, f.a(), null).mul(f.scale()); // [..., r]
+      NDArray low = Scalars.times(Linear.of(kept, f.a(), null), f.scale()); // [..., r]
       NDArray delta = Linear.of(low, f.b(), null); // [..., out]
       return layer.apply(x).addi(delta);
     }
@@ -279,7 +280,8 @@ public final class Lora implements PeftMethod<LoraConfig> {
       if (f == null) {
         return layer.apply(ids);
       }
-      NDArray low = Embedding.of(ids, f.a().transpose()).mul(f.scale()); // [batch, seq, r]
+      NDArray low =
+          Scalars.times(Embedding.of(ids, f.a().transpose()), f.scale()); // [batch, seq, r]
       return layer.apply(ids).addi(Linear.of(low, f.b(), null)); // [batch, seq, size]
     }
   }

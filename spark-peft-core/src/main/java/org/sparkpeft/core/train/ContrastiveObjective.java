@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
+import org.sparkpeft.core.engine.Scalars;
 
 /**
  * InfoNCE with in-batch negatives (van den Oord et al. 2018, arXiv 1807.03748): cross entropy of
@@ -25,7 +26,8 @@ record ContrastiveObjective() implements Objective {
   @Override
   public NDArray loss(NDManager step, NDArray outputs, ExampleBatch batch) {
     NDList halves = outputs.split(2); // [batch, hidden] each
-    NDArray scores = halves.get(0).matMul(halves.get(1).transpose()).mul(SCALE); // [batch, batch]
+    NDArray scores =
+        Scalars.times(halves.get(0).matMul(halves.get(1).transpose()), SCALE); // [batch, batch]
     float[] share = new float[batch.size() * batch.size()];
     for (int row = 0; row < batch.size(); row++) {
       share[row * batch.size() + row] = -1f / batch.size();

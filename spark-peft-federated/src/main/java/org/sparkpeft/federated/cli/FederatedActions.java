@@ -45,6 +45,7 @@ final class FederatedActions implements Actions {
    */
   private static final List<String> MAY_DIFFER =
       List.of(
+          "run.dir",
           "spark",
           "evaluate",
           "rounds.count",

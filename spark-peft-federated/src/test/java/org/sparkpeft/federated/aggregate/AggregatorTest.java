@@ -64,7 +64,7 @@ class AggregatorTest {
           .hasMessageContaining("4096");
       assertThat(sum.count()).isZero();
       sum.add(TaskVector.of(TWO, new float[] {1, 1}), 2);
-      assertThat(sum.result().get(1)).isEqualTo(1f);
+      assertThat(sum.result().get(0)).isEqualTo(1f);
     }
   }
 

@@ -93,8 +93,7 @@ class ProgressBarTest {
             "round 1/4: 2 of 2 clients, loss 0.7500, accuracy 0.2500, 2.00 kB, 12.3 s, ETA 1 min"
                 + " 30 s",
             "round 2: client c1 failed: IllegalStateException: broken",
-            "round 2/4: 1 of 2 clients, loss 0.7500, accuracy 0.2500, 4.00 kB, 12.3 s, ETA 1 min"
-                + " 00 s");
+            "round 2/4: 1 of 2 clients, loss 0.7500, 4.00 kB, 12.3 s, ETA 1 min" + " 00 s");
   }
 
   @Test

@@ -321,7 +321,7 @@ class SparkPeftTest {
 
   @Test
   void versionsAndCompletionAreReal() {
-    assertThat(run("version").output()).containsPattern("spark +\\d+\\.\\d+").contains("engine ");
+    assertThat(run("version").output()).containsPattern("spark +\\d+\\.\\d+").contains("pytorch ");
     assertThat(run("completion").output())
         .startsWith("#!/usr/bin/env bash")
         .contains("complete -F _complete_spark-peft");

@@ -105,8 +105,8 @@ class RecipeReaderTest {
             + " got a/b",
         "evaluate: {metrics: accuracy} | evaluate.metrics: must be a list, in brackets, got"
             + " \"accuracy\"",
-        "evaluate: {metrics: [f1]} | evaluate.metrics: each must be one of accuracy, macro_f1, mcc,"
-            + " loss, got f1",
+        "evaluate: {metrics: [f1]} | evaluate.metrics: each must be one of accuracy, macro_f1,"
+            + " micro_f1, mcc, mse, pearson, loss, got f1",
         "peft: {peft_type: LORRA} | peft.peft_type: must be one of LORA, got \"LORRA\"",
         "peft: {target_modules: 7} | peft.target_modules: must be a list of module names or one"
             + " string, got 7",

@@ -44,9 +44,11 @@ class RecipeTest {
         client_seconds: 1}
       compress:
         uplink: {codec: topk, density: 0.2, selection: tensor, scale: sigma, alpha: 2,
-          error_feedback: false, feedback_decay: 0.9, rounding: stochastic}
+          error_feedback: false, feedback_decay: 0.9, rounding: stochastic,
+          pipeline: "topk(0.3)|fp16|rice"}
         downlink: {codec: int8, density: 0.3, selection: tensor, scale: sigma, alpha: 3,
-          error_feedback: false, feedback_decay: 0.9, rounding: stochastic}
+          error_feedback: false, feedback_decay: 0.9, rounding: stochastic,
+          pipeline: "topk(0.3)|fp16|rice"}
       aggregate: {method: ties, weighting: uniform, proximal_mu: 0.02, density: 0.3, lambda: 0.5}
       server: {optimizer: yogi, learning_rate: 0.5, momentum: 0.1, beta1: 0.8, beta2: 0.98,
         tau: 0.01}

@@ -233,4 +233,17 @@ class PackageDirectionTest {
         "primitives and arrays",
         c -> c.isPrimitive() || (c.isArray() && c.getBaseComponentType().isPrimitive()));
   }
+
+  /**
+   * DJL frees the number before the backward pass reads it; {@code core.engine.Scalars} does not.
+   */
+  @Test
+  void nothingMultipliesTensorsByNumbersInDjlsWay() {
+    noClasses()
+        .should()
+        .callMethod(ai.djl.ndarray.NDArray.class, "mul", Number.class)
+        .orShould()
+        .callMethod(ai.djl.ndarray.NDArray.class, "div", Number.class)
+        .check(CLASSES);
+  }
 }

@@ -1,0 +1,18 @@
+package org.sparkpeft.core.engine;
+
+import ai.djl.ndarray.NDArray;
+
+/**
+ * Multiplication by a number, safe to differentiate. DJL's own {@code mul(Number)} and {@code
+ * div(Number)} put the number into a tensor over a Java buffer and close it at once, while the
+ * recorded graph still points to the buffer: when the garbage collector frees it before the
+ * backward pass, gradients are garbage.
+ */
+public final class Scalars {
+  private Scalars() {}
+
+  /** {@code factor * x}; the factor lives as long as {@code x}'s manager. */
+  public static NDArray times(NDArray x, float factor) {
+    return x.mul(x.getManager().create(factor));
+  }
+}

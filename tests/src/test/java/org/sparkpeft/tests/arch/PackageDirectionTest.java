@@ -112,6 +112,7 @@ class PackageDirectionTest {
             "merge.compress",
             "federated.aggregate",
             "federated.config",
+            JACKSON,
             SPARK,
             HADOOP,
             SCALA,

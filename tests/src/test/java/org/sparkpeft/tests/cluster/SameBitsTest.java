@@ -24,7 +24,7 @@ import org.sparkpeft.tests.support.TinyBert;
 class SameBitsTest {
   private static final String CLUSTER = "local-cluster[2,1,1024]";
 
-  @TempDir private Path folder;
+  @TempDir static Path folder;
   private Path recipe;
   private String expected;
 

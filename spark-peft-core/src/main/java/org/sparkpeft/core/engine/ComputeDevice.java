@@ -37,6 +37,7 @@ public record ComputeDevice(String address, int mathThreads) implements Serializ
 
   /** A new root of native memory on this device; closing it frees everything made under it. */
   public NDManager newManager() {
+    TorchEngine.start();
     return NDManager.newBaseManager(djlDevice(), TorchEngine.NAME);
   }
 

@@ -12,16 +12,29 @@ import java.util.Collection;
 /** Starting the engine, and tensors whose memory the engine owns. */
 public final class TorchEngine {
   static final String NAME = "PyTorch";
+  private static final String OPT_OUT = "OPT_OUT_TRACKING";
 
   private TorchEngine() {}
 
   /** Loads the native libraries if this has not happened yet in this JVM; then does nothing. */
   public static void start() {
+    stayAtHome();
     Engine.getEngine(NAME);
+  }
+
+  /**
+   * Keeps DJL from reporting its use to its makers, which it does by default when it starts; a user
+   * who wants that sets {@code OPT_OUT_TRACKING=false}.
+   */
+  private static void stayAtHome() {
+    if (System.getenv(OPT_OUT) == null && System.getProperty(OPT_OUT) == null) {
+      System.setProperty(OPT_OUT, "true");
+    }
   }
 
   /** The engine's name and version, for run records. */
   public static String version() {
+    start();
     return NAME + " " + Engine.getEngine(NAME).getVersion();
   }
 

@@ -5,6 +5,7 @@ import java.util.Map;
 import org.apache.spark.TaskContext;
 import org.apache.spark.resource.ResourceInformation;
 import org.sparkpeft.core.engine.ComputeDevice;
+import org.sparkpeft.core.engine.TorchEngine;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TunableModel;
@@ -47,6 +48,7 @@ public final class ExecutorRuntime {
   }
 
   private static ExecutorRuntime load(Key key) {
+    TorchEngine.start();
     ModelDirectory directory = ModelDirectory.resolve(key.spec.model());
     for (Map.Entry<Key, ExecutorRuntime> other : LOADED.entrySet()) {
       Key known = other.getKey();

@@ -11,6 +11,15 @@ import org.sparkpeft.core.io.WeightSource;
 public final class Backbones {
   private Backbones() {}
 
+  /**
+   * Looks at the configuration alone.
+   *
+   * @throws FormatException if the architecture or a setting is not supported
+   */
+  public static void requireSupported(ModelDirectory directory) {
+    configure(family(directory), directory);
+  }
+
   /** The modules of a model and its head, read from the configuration alone. */
   public static ModuleTree modules(ModelDirectory directory, HeadConfig head) {
     EncoderFamily family = family(directory);

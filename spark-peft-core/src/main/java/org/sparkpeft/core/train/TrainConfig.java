@@ -74,7 +74,7 @@ public record TrainConfig(
             learningRate > 0 && learningRate <= 100,
             "learning_rate",
             learningRate,
-            "must be above 0; LoRA usually takes 1e-4 to 5e-3")
+            "must be above 0 and at most 100; LoRA usually takes 1e-4 to 5e-3")
         .require(
             weightDecay >= 0 && weightDecay <= 10, "weight_decay", weightDecay, "must be 0..10")
         .require(adamBeta1 >= 0 && adamBeta1 < 1, "adam_beta1", adamBeta1, "must be in [0, 1)")

@@ -108,7 +108,7 @@ public final class SparkPeft {
       json = Arrays.asList(args).contains("--json");
       return failure(BAD_CONFIG, usage(e), Optional.of(e));
     } catch (RuntimeException e) {
-      return failure(exitCode(e), message(e), Optional.of(e));
+      return failure(exitCode(e), message(e), Optional.of(known(e)));
     }
   }
 
@@ -132,8 +132,8 @@ public final class SparkPeft {
     return text.toString();
   }
 
-  private static int exitCode(Throwable thrown) {
-    Throwable known = known(thrown);
+  private static int exitCode(RuntimeException thrown) {
+    RuntimeException known = known(thrown);
     if (known instanceof ConfigException) {
       return BAD_CONFIG;
     }
@@ -141,14 +141,14 @@ public final class SparkPeft {
   }
 
   /** The failure a user can act on, which Spark or a thread pool may have wrapped. */
-  private static Throwable known(Throwable thrown) {
+  private static RuntimeException known(RuntimeException thrown) {
     Throwable cause = thrown;
     // Bounded, since a chain of causes may be a ring.
     for (int depth = 0; depth < 20 && cause != null; depth++) {
       if (cause instanceof ConfigException
           || cause instanceof DataException
           || cause instanceof FormatException) {
-        return cause;
+        return (RuntimeException) cause;
       }
       cause = cause.getCause();
     }
@@ -156,7 +156,7 @@ public final class SparkPeft {
   }
 
   private String message(RuntimeException thrown) {
-    Throwable known = known(thrown);
+    RuntimeException known = known(thrown);
     String text = known.getMessage() == null ? "" : known.getMessage();
     boolean ours = exitCode(thrown) != FAILED || thrown instanceof IllegalStateException;
     String said = ours && !text.isBlank() ? text : known.getClass().getSimpleName() + ": " + text;

@@ -10,7 +10,9 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.config.ClientsConfig;
 import org.sparkpeft.federated.config.DataConfig;
@@ -38,11 +40,14 @@ public record FederatedData(
    *
    * @param train training rows
    * @param test test rows, if any
+   * @throws FormatException if the model's architecture is not supported
    * @throws DataException if a column is missing, a text or label is null, or there are too few
    *     classes or examples
    */
   public static FederatedData prepare(
       Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
+    ModelDirectory model = ModelDirectory.resolve(recipe.model().path());
+    Backbones.requireSupported(model);
     DataConfig data = recipe.data();
     ClientsConfig clients = recipe.clients();
     boolean hasColumn = clients.partition().equals("column");
@@ -66,7 +71,7 @@ public record FederatedData(
         new RuntimeSpec(
             recipe.model().path(),
             new TaskConfig(task, labels, recipe.model().pooling(), recipe.model().maxLength())
-                .resolvedFor(ModelDirectory.resolve(recipe.model().path())),
+                .resolvedFor(model),
             recipe.peft(),
             recipe.spark().taskCpus());
     RowReader reader = new RowReader(task, labels);

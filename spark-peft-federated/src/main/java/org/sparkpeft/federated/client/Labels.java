@@ -36,8 +36,10 @@ final class Labels {
               + rows.count()
               + " rows; fill or remove those rows");
     }
+    // A generator such as explode must stand alone in its select.
     Dataset<Row> names =
-        rows.select((multiLabel ? functions.explode(label) : label).cast("string").as("name"));
+        rows.select((multiLabel ? functions.explode(label) : label).as("name"))
+            .select(functions.col("name").cast("string"));
     List<Row> counts = names.groupBy("name").count().limit(MAX_CLASSES + 1).collectAsList();
     if (counts.size() > MAX_CLASSES) {
       throw new DataException(

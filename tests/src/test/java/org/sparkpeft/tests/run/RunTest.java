@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.apache.spark.sql.SparkSession;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -107,10 +108,12 @@ class RunTest {
             "train.schedule_scope=round"
       })
   void everyChoiceTrainsToAnAdapterOfItsOwn(String setting) throws IOException {
-    String plain =
-        train("aggregate.lambda=0.5", "server.learning_rate=0.5").get("adapter_sha256").asText();
+    String[] common = {
+      "clients.partition=quantity", "aggregate.lambda=0.5", "server.learning_rate=0.5"
+    };
+    String plain = train(common).get("adapter_sha256").asText();
     String chosen =
-        train("aggregate.lambda=0.5", "server.learning_rate=0.5", setting)
+        train(Stream.concat(Stream.of(common), Stream.of(setting)).toArray(String[]::new))
             .get("adapter_sha256")
             .asText();
     boolean same = List.of("aggregate.method=fedavg", "model.fuse=true").contains(setting);
@@ -214,8 +217,8 @@ class RunTest {
         .hasMessageContaining("at least two");
     assertThatThrownBy(() -> train("data.label=missing"))
         .isInstanceOf(DataException.class)
-        .hasMessageContaining("text, label")
-        .hasMessageContaining("missing");
+        .hasMessageContaining("there is no column \"missing\"")
+        .hasMessageContaining("client, label, text");
     assertThatThrownBy(() -> train("data.train=nowhere.jsonl"))
         .isInstanceOf(DataException.class)
         .hasMessageContaining("nowhere.jsonl");
@@ -246,17 +249,36 @@ class RunTest {
 
   @Test
   void aRoundWithoutUsableUpdatesEndsTheRun() {
+    // Decay of 1,000 times the parameter: infinite after a dozen updates.
     assertThatThrownBy(
             () ->
-                train(
-                    "train.optimizer=sgd",
-                    "train.learning_rate=100",
-                    "train.max_grad_norm=0",
-                    "train.local_epochs=200"))
+                train("train.learning_rate=100", "train.weight_decay=10", "train.local_epochs=20"))
         .isInstanceOf(RoundFailedException.class)
         .hasMessageContaining("round 1")
         .hasMessageContaining("rounds.min_clients")
         .hasMessageContaining("dropped");
+  }
+
+  @Test
+  void oneClientWithoutAUsableUpdateIsDroppedAndReported() throws IOException {
+    String good = "{\"text\": \"hello\", \"y\": 0.5, \"client\": \"%s\"}\n".repeat(4);
+    String bad = "{\"text\": \"bye now\", \"y\": 3e38, \"client\": \"c\"}\n".repeat(4);
+    write("overflow.jsonl", good.replace("%s", "a") + good.replace("%s", "b") + bad);
+    write("calm.jsonl", good.replace("%s", "a"));
+    JsonNode summary =
+        task(
+            "regression",
+            "overflow",
+            "data.test=calm.jsonl",
+            "clients.partition=column",
+            "clients.column=client");
+    assertThat(summary.get("rounds").asInt()).isEqualTo(2);
+    assertThat(summary.get("final.loss").asDouble()).isBetween(0.0, 1.0);
+    Path events = folder.resolve("runs").resolve(Integer.toString(runs - 1) + "/events.jsonl");
+    assertThat(Files.readAllLines(events))
+        .filteredOn(line -> line.contains("\"dropped\""))
+        .hasSize(2)
+        .allSatisfy(line -> assertThat(line).contains("\"c\"").contains("the loss"));
   }
 
   @Test

@@ -28,20 +28,23 @@ public interface Backbone extends AutoCloseable {
   NDArray forward(NDManager step, TokenBatch batch, Tuning tuning);
 
   /**
-   * The head's outputs.
+   * What the head reads of the hidden states: those of the first token for a sequence head, all for
+   * a token head; for a head of ours and without a head, the mean over each example's tokens,
+   * without padding and virtual tokens.
    *
    * @param hidden what {@link #forward} returned
+   * @return {@code [batch, hidden]}, or {@code [batch, seq, hidden]} for a token head
+   */
+  NDArray features(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning);
+
+  /**
+   * The head's outputs.
+   *
+   * @param features what {@link #features} returned
    * @return {@code [batch, outputs]}, or {@code [batch, seq, outputs]} for a token head
    * @throws IllegalStateException if the model was loaded without a head
    */
-  NDArray logits(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning);
-
-  /**
-   * Mean of the hidden states of each example's tokens, without padding and virtual tokens.
-   *
-   * @return {@code [batch, hidden]}
-   */
-  NDArray meanPool(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning);
+  NDArray logits(NDArray features, Tuning tuning);
 
   /** A copy of one frozen tensor, for example {@code classifier.weight}, row-major. */
   float[] frozen(String tensor);

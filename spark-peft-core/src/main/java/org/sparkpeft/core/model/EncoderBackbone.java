@@ -88,18 +88,25 @@ final class EncoderBackbone implements Backbone {
   }
 
   @Override
-  public NDArray logits(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning) {
-    HeadLayers layers = new HeadLayers(frozen, tuning);
+  public NDArray features(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning) {
     return switch (head.kind()) {
-      case NONE -> throw new IllegalStateException("the model was loaded without a head");
-      case SEQUENCE -> family.sequenceLogits(layers, hidden.get(new NDIndex(":, 0")));
-      case MEAN -> layers.linear(CLASSIFIER, meanPool(step, hidden, batch, tuning));
-      case TOKEN -> layers.linear(CLASSIFIER, hidden);
+      case NONE, MEAN -> meanPool(step, hidden, batch, tuning);
+      case SEQUENCE -> hidden.get(new NDIndex(":, 0"));
+      case TOKEN -> hidden;
     };
   }
 
   @Override
-  public NDArray meanPool(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning) {
+  public NDArray logits(NDArray features, Tuning tuning) {
+    HeadLayers layers = new HeadLayers(frozen, tuning);
+    return switch (head.kind()) {
+      case NONE -> throw new IllegalStateException("the model was loaded without a head");
+      case SEQUENCE -> family.sequenceLogits(layers, features);
+      case MEAN, TOKEN -> layers.linear(CLASSIFIER, features);
+    };
+  }
+
+  private static NDArray meanPool(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning) {
     int virtual = tuning.virtualTokens();
     int width = virtual + batch.width();
     float[] shares = new float[batch.size() * width];

@@ -35,6 +35,10 @@ public final class SavedModules {
     this.deviation = deviation;
   }
 
+  public List<ModuleSpec> modules() {
+    return modules;
+  }
+
   public Map<String, List<Integer>> shapes() {
     Map<String, List<Integer>> shapes = new LinkedHashMap<>();
     modules.forEach(module -> shapes.putAll(module.tensors()));

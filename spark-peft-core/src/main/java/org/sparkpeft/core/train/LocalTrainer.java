@@ -89,6 +89,10 @@ public final class LocalTrainer {
     long tokens = 0;
     model.device().bindThread();
     try (NDManager manager = model.device().newManager()) {
+      BatchForward forward =
+          updates > updatesPerPass(examples.size()) && FixedFeatures.fit(model, examples.size())
+              ? FixedFeatures.of(model, examples, manager)
+              : model::outputs;
       for (int update = 0; update < updates; update++) {
         if (plan.cancelled().getAsBoolean()) {
           throw new CancellationException(
@@ -101,7 +105,8 @@ public final class LocalTrainer {
           ExampleBatch batch =
               ExampleBatch.of(examples, group.get(micro), objective.pairs(), model.padId());
           Philox random = dropout.child(update).child(micro);
-          double loss = addGradient(manager, flat, batch, random, 1f / group.size(), gradient);
+          double loss =
+              addGradient(manager, flat, batch, forward, random, 1f / group.size(), gradient);
           requireFinite("the loss", loss, update, plan);
           lossSum += loss;
           lossCount++;
@@ -127,6 +132,7 @@ public final class LocalTrainer {
       NDManager manager,
       FlatParameters flat,
       ExampleBatch batch,
+      BatchForward forward,
       Philox random,
       float factor,
       float[] sum) {
@@ -136,7 +142,7 @@ public final class LocalTrainer {
       try (GradientScope scope = GradientScope.open()) {
         Map<String, NDArray> views = flat.views(leaf);
         TuningContext context = new TuningContext(step, true, random);
-        NDArray outputs = model.outputs(step, views, batch.tokens(), context);
+        NDArray outputs = forward.outputs(step, views, batch, context);
         loss = objective.loss(step, outputs, batch);
         scope.backward(loss);
       }
@@ -240,8 +246,7 @@ public final class LocalTrainer {
           ExampleBatch batch = ExampleBatch.of(examples, indices, pairs, model.padId());
           Map<String, NDArray> views = flat.views(flat.leaf(step, false));
           TuningContext context = new TuningContext(step, false, Philox.of(0, "unused"));
-          consumer.accept(
-              batch, model.outputs(step, views, batch.tokens(), context).toFloatArray());
+          consumer.accept(batch, model.outputs(step, views, batch, context).toFloatArray());
         }
       }
     }

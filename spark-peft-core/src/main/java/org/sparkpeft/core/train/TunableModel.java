@@ -205,14 +205,33 @@ public final class TunableModel implements AutoCloseable {
    * @param views the trained tensors by name
    */
   NDArray outputs(
-      NDManager step, Map<String, NDArray> views, TokenBatch batch, TuningContext context) {
+      NDManager step, Map<String, NDArray> views, ExampleBatch batch, TuningContext context) {
     Tuning tuning = saved.over(method.tuning(views, context), views);
-    NDArray hidden = backbone.forward(step, batch, tuning);
+    NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
+    NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
     if (task.kind() != Task.SENTENCE_EMBEDDING) {
-      return backbone.logits(step, hidden, batch, tuning);
+      return backbone.logits(features, tuning);
     }
-    NDArray pooled = backbone.meanPool(step, hidden, batch, tuning); // [batch, hidden]
-    return pooled.div(pooled.square().sum(new int[] {1}, true).sqrt());
+    return features.div(features.square().sum(new int[] {1}, true).sqrt());
+  }
+
+  /** Whether training changes nothing below the head, so that an example's features stay. */
+  boolean hasFixedFeatures() {
+    return task.kind() != Task.SENTENCE_EMBEDDING
+        && task.kind() != Task.TOKEN_CLASSIFICATION
+        && method.shapes().isEmpty()
+        && saved.modules().stream().allMatch(ModuleSpec::isHead);
+  }
+
+  /** What the untrained encoder gives the head, {@code [batch, hidden]}. */
+  NDArray fixedFeatures(NDManager step, TokenBatch batch) {
+    NDArray hidden = backbone.forward(step, batch, Tuning.NONE);
+    return backbone.features(step, hidden, batch, Tuning.NONE);
+  }
+
+  /** The outputs for features as {@link #fixedFeatures} makes them. */
+  NDArray outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
+    return backbone.logits(features, saved.over(method.tuning(views, context), views));
   }
 
   /** Token that pads shorter examples. */

@@ -35,7 +35,7 @@ class BackboneGoldenTest {
         NDManager step = CPU.newManager()) {
       TokenBatch batch = TokenBatch.of(sequences, model.config().padId());
       NDArray hidden = model.forward(step, batch, Tuning.NONE);
-      NDArray pooled = model.meanPool(step, hidden, batch, Tuning.NONE);
+      NDArray pooled = model.features(step, hidden, batch, Tuning.NONE);
       for (int row = 0; row < sequences.size(); row++) {
         JsonNode expected = golden.get("cases").get(row).get("fp16_weights");
         int length = sequences.get(row).length;
@@ -100,7 +100,7 @@ class BackboneGoldenTest {
           boolean perToken = head.kind() != HeadConfig.Kind.SEQUENCE;
           String name = "last_hidden_state";
           if (head.kind() != HeadConfig.Kind.NONE) {
-            out = model.logits(step, out, batch, Tuning.NONE);
+            out = model.logits(model.features(step, out, batch, Tuning.NONE), Tuning.NONE);
             name = "logits";
           }
           float[] expected = floats(c.get("outputs").get(name).get("values"));

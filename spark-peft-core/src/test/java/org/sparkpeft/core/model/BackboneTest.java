@@ -113,8 +113,8 @@ class BackboneTest {
         try (NDManager step = CPU.newManager()) {
           TokenBatch batch = TokenBatch.of(List.of(new int[] {2, 23, 144, 3}, new int[] {2, 3}), 0);
           var hidden = model.forward(step, batch, Tuning.NONE);
-          model.logits(step, hidden, batch, Tuning.NONE).toFloatArray();
-          model.meanPool(step, hidden, batch, Tuning.NONE).toFloatArray();
+          var features = model.features(step, hidden, batch, Tuning.NONE);
+          model.logits(features, Tuning.NONE).toFloatArray();
         }
       }
       assertThat(((EncoderBackbone) model).ownedTensors()).isEqualTo(before);

@@ -80,7 +80,9 @@ class FullTrainingGoldenTest {
       ComputeDevice.cpu().bindThread();
       try (NDManager manager = ComputeDevice.cpu().newManager()) {
         ExampleBatch batch = ExampleBatch.of(examples, all, false, model.padId());
-        double loss = trainer.addGradient(manager, flat, batch, Philox.of(1, "test"), 1, gradient);
+        double loss =
+            trainer.addGradient(
+                manager, flat, batch, model::outputs, Philox.of(1, "test"), 1, gradient);
         assertThat(loss).isCloseTo(training.get("loss").doubleValue(), Offset.offset(1e-5));
       }
       double total = training.get("total_grad_norm").doubleValue();

@@ -19,6 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.peft.HeadOnlyConfig;
 import org.sparkpeft.core.peft.LoraConfig;
 import org.sparkpeft.core.peft.TargetModules;
 import org.sparkpeft.core.random.Philox;
@@ -148,10 +149,40 @@ class LocalTrainerTest {
           manager,
           flat,
           ExampleBatch.of(examples, indices, false, model.padId()),
+          model::outputs,
           Philox.of(9, "dropout"),
           1,
           gradient);
     }
+  }
+
+  @Test
+  void aHeadAloneTrainsOnFeaturesComputedOnce() {
+    TunableModel head = model.withPeft(HeadOnlyConfig.defaults());
+    assertThat(head.hasFixedFeatures()).isTrue();
+    assertThat(model.hasFixedFeatures()).isFalse();
+    LocalTrainer trainer = new LocalTrainer(head, CONFIG);
+    ParameterVector start = head.initialParameters(5);
+    ListExamples examples = examples(1);
+    FlatParameters flat = new FlatParameters(head.layout());
+    flat.set(start.toArray());
+    float[] direct = new float[start.size()];
+    float[] kept = new float[start.size()];
+    int[] indices = {5, 1, 60, 33};
+    head.device().bindThread();
+    try (NDManager manager = head.device().newManager()) {
+      ExampleBatch batch = ExampleBatch.of(examples, indices, false, head.padId());
+      Philox random = Philox.of(9, "dropout");
+      FixedFeatures features = FixedFeatures.of(head, examples, manager);
+      double loss = trainer.addGradient(manager, flat, batch, head::outputs, random, 1, direct);
+      assertThat(trainer.addGradient(manager, flat, batch, features, random, 1, kept))
+          .isCloseTo(loss, Offset.offset(1e-6));
+    }
+    assertThat(kept).usingComparatorWithPrecision(1e-6f).containsExactly(direct);
+    assertThat(direct).isNotEqualTo(new float[direct.length]);
+    LocalResult result = trainer.train(start, examples, plan(0, "a"));
+    assertThat(trainer.evaluate(result.parameters(), examples).metrics().get("loss"))
+        .isLessThan(trainer.evaluate(start, examples).metrics().get("loss"));
   }
 
   @Test

@@ -10,7 +10,7 @@ import org.sparkpeft.core.error.Problems;
  * @param every rounds between evaluations; 0 means only after the last round
  * @param metrics which of {@link #METRICS} are shown
  * @param references what the result is compared with: {@code baseline} (untrained), {@code
- *     head_only} (the head alone, federated alike), {@code central} (all data in one place)
+ *     head_only} (the head alone on pooled data), {@code central} (all data in one place)
  * @param perClient also evaluate the final adapter on each client's own examples
  */
 public record EvaluateConfig(

@@ -105,7 +105,7 @@ public final class FederatedRun {
       TunableModel model = ExecutorRuntime.of(data.runtime()).model();
       preflight.run(
           data.runtime(),
-          store(folder, ""),
+          store(folder),
           folder,
           data.clients().names().size(),
           model.layout().size(),
@@ -133,7 +133,7 @@ public final class FederatedRun {
     AtomicFiles.write(folder.config(), RecipeWriter.write(recipe).getBytes(StandardCharsets.UTF_8));
     try (FederatedData data = FederatedData.prepare(train, test, recipe)) {
       TunableModel model = ExecutorRuntime.of(data.runtime()).model();
-      ClientStore store = store(folder, "");
+      ClientStore store = store(folder);
       preflight.run(
           data.runtime(),
           store,
@@ -172,14 +172,14 @@ public final class FederatedRun {
       if (recipe.evaluate().perClient()) {
         evaluateClients(data, parameters);
       }
-      new References(spark, recipe, data, folder, events).run(initial);
+      new References(spark, recipe, data, events).run(initial);
       return export(folder, data.runtime(), parameters);
     }
   }
 
-  /** The place for clients' state; {@code suffix} keeps the runs of one folder apart. */
-  static ClientStore store(RunFolder folder, String suffix) {
-    return new ClientStore(folder.clients() + suffix);
+  /** The place for clients' state. */
+  private static ClientStore store(RunFolder folder) {
+    return new ClientStore(folder.clients().toString());
   }
 
   private void announce(TunableModel model, FederatedData data, Checkpoint state) {

@@ -24,6 +24,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.federated.cli.JobMain;
+import org.sparkpeft.federated.client.KryoRegistrations;
 import org.sparkpeft.federated.round.RoundFailedException;
 import org.sparkpeft.tests.support.TinyBert;
 
@@ -43,6 +44,9 @@ class RunTest {
             .master("local[2]")
             .config("spark.ui.enabled", false)
             .config("spark.sql.shuffle.partitions", 2)
+            .config("spark.serializer", "org.apache.spark.serializer.KryoSerializer")
+            .config("spark.kryo.registrationRequired", true)
+            .config("spark.kryo.registrator", KryoRegistrations.class.getName())
             .getOrCreate();
     TinyBert.write(folder.resolve("model"));
     TinyBert.writeRequests(folder.resolve("train.jsonl"), 60, 3, 1);

@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
+import org.sparkpeft.federated.cli.Main;
 
 /** The command line in a process of its own, which can be watched and killed. */
 public final class SparkPeftProcess implements AutoCloseable {
@@ -34,6 +35,11 @@ public final class SparkPeftProcess implements AutoCloseable {
    * @param scratch folder for its output and for the jars that executor processes run
    */
   public static SparkPeftProcess start(Path scratch, String... args) {
+    return startMain(scratch, Main.class, args);
+  }
+
+  /** Starts another main class likewise. */
+  public static SparkPeftProcess startMain(Path scratch, Class<?> main, String... args) {
     try {
       Files.createDirectories(scratch);
       Path output = Files.createTempFile(scratch, "output", ".txt");
@@ -47,7 +53,7 @@ public final class SparkPeftProcess implements AutoCloseable {
       command.add("-Xmx1g");
       command.add(
           "-Dlog4j2.configurationFile=" + Project.root().resolve("conf/log4j2.properties").toUri());
-      command.add("org.sparkpeft.federated.cli.Main");
+      command.add(main.getName());
       command.addAll(List.of(args));
       ProcessBuilder builder =
           new ProcessBuilder(command)

@@ -28,7 +28,7 @@ final class ClientSections {
     List<Double> accuracies = run.clientAccuracies();
     if (accuracies.size() >= MIN_FOR_SPREAD) {
       String caption =
-          "How many clients reach which accuracy (%) on their own "
+          "How many clients reach at least which accuracy (%), and not the next bar's, on their own "
               + splitName()
               + " examples. Half of them reach "
               + Text.percent(RunView.quantile(accuracies, 0.5))
@@ -43,7 +43,8 @@ final class ClientSections {
     if (sizes.size() >= MIN_FOR_SPREAD) {
       double sum = sizes.stream().mapToDouble(Double::doubleValue).sum();
       String caption =
-          "How many clients hold how many training examples. Together they hold "
+          "How many clients hold at least so many training examples, and fewer than the next bar's."
+              + " Together they hold "
               + Text.count(Math.round(sum))
               + "; the smallest has "
               + Text.count(Math.round(sizes.get(0)))

@@ -50,11 +50,11 @@ record Histogram(double width, long first, List<Double> counts) {
         Math.min(Integer.MAX_VALUE, Math.max(1, (long) Math.ceil(high / width - SLACK) - first));
   }
 
-  /** The range of each bin. */
+  /** The lower edge of each bin. */
   List<String> categories(DoubleFunction<String> edge) {
     List<String> categories = new ArrayList<>();
     for (int i = 0; i < counts.size(); i++) {
-      categories.add(edge.apply((first + i) * width) + "–" + edge.apply((first + i + 1) * width));
+      categories.add(edge.apply((first + i) * width));
     }
     return categories;
   }

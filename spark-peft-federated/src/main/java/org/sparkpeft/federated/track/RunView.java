@@ -83,9 +83,15 @@ final class RunView {
     return all;
   }
 
-  /** Evaluations of the adapter of a round, by round. */
+  /**
+   * Evaluations of the adapter of a round, by round; the final one among them, where others are.
+   */
   SortedMap<Integer, Evaluated> evaluationsByRound() {
-    return Collections.unmodifiableSortedMap(byRound);
+    SortedMap<Integer, Evaluated> all = new TreeMap<>(byRound);
+    if (!all.isEmpty()) {
+      evaluation("final").ifPresent(last -> all.putIfAbsent(last.round(), last));
+    }
+    return Collections.unmodifiableSortedMap(all);
   }
 
   /**

@@ -149,8 +149,8 @@ final class Preflight {
 
   private void memoryOverhead(List<Finding> findings, long baseBytes) {
     String master = spark.master();
-    if (master.startsWith("local") && !master.startsWith("local-cluster")) {
-      return;
+    if (!master.startsWith("yarn") && !master.startsWith("k8s")) {
+      return; // Only these two stop an executor that needs more than was asked for.
     }
     long executor = spark.getConf().getSizeAsBytes("spark.executor.memory", "1g");
     long overhead =
@@ -165,7 +165,7 @@ final class Preflight {
               "spark.conf.spark.executor.memoryOverhead",
               overhead / MIB + " MiB",
               needed / MIB + " MiB for the base model and a batch outside the heap",
-              "set it to " + needed / MIB + "m where the cluster manager enforces it",
+              "set it to " + needed / MIB + "m",
               false));
     }
   }

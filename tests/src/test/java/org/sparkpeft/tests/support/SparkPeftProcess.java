@@ -17,8 +17,7 @@ import org.sparkpeft.federated.cli.Main;
 
 /** The command line in a process of its own, which can be watched and killed. */
 public final class SparkPeftProcess implements AutoCloseable {
-  private static final Duration LIMIT = Duration.ofMinutes(4);
-
+  private Duration limit = Duration.ofMinutes(4);
   private final Process process;
   private final Path output;
   private final Path errors;
@@ -67,11 +66,17 @@ public final class SparkPeftProcess implements AutoCloseable {
     }
   }
 
+  /** Allows it more or less time than usual. */
+  public SparkPeftProcess within(Duration duration) {
+    limit = duration;
+    return this;
+  }
+
   /** Runs to the end and returns the exit code. */
   public int await() {
     try {
-      if (!process.waitFor(LIMIT.toSeconds(), TimeUnit.SECONDS)) {
-        throw new AssertionError("no end after " + LIMIT + "\n" + errors());
+      if (!process.waitFor(limit.toSeconds(), TimeUnit.SECONDS)) {
+        throw new AssertionError("no end after " + limit + "\n" + errors());
       }
       return process.exitValue();
     } catch (InterruptedException e) {
@@ -95,7 +100,7 @@ public final class SparkPeftProcess implements AutoCloseable {
 
   /** Waits until {@code happened}, or fails if the process ends first. */
   public void awaitThat(String what, BooleanSupplier happened) {
-    long deadline = System.nanoTime() + LIMIT.toNanos();
+    long deadline = System.nanoTime() + limit.toNanos();
     while (!happened.getAsBoolean()) {
       if (!process.isAlive() || System.nanoTime() > deadline) {
         throw new AssertionError("ended or hung before " + what + "\n" + errors());

@@ -45,17 +45,16 @@ public final class ExampleShards implements AutoCloseable {
       Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime, long seed) {
     ColumnNames.require(rows, "clients.column", columns.client());
     Column client = rows.col(ColumnNames.quote(columns.client()));
-    long nulls = rows.filter(client.isNull()).count();
-    if (nulls > 0) {
-      throw new DataException(
-          "clients.column: \""
-              + columns.client()
-              + "\" is null in "
-              + nulls
-              + " rows; every row needs a client");
-    }
     Map<String, Long> sizes = new TreeMap<>();
     for (Row row : rows.groupBy(client.cast("string").as("client")).count().collectAsList()) {
+      if (row.isNullAt(0)) {
+        throw new DataException(
+            "clients.column: \""
+                + columns.client()
+                + "\" is null in "
+                + row.getLong(1)
+                + " rows; every row needs a client");
+      }
       sizes.put(row.getString(0), row.getLong(1));
     }
     JavaPairRDD<String, Tuple2<String, byte[]>> keyed =

@@ -53,20 +53,17 @@ public record FederatedData(
     boolean hasColumn = clients.partition().equals("column");
     String task = recipe.model().task();
     boolean hasLabel = !task.equals("sentence-embedding");
-    boolean hasClasses = hasLabel && !task.equals("regression");
-    boolean labelIsArray =
-        task.equals("multi-label-classification") || task.equals("token-classification");
-    String labelColumn = hasLabel ? data.label() : "";
+    Census.LabelKind kind = labelKind(task);
     requirePairs(task, data.textPair());
-    check(train, data.text(), data.textPair(), labelColumn, "data.train");
-    test.ifPresent(rows -> check(rows, data.text(), data.textPair(), labelColumn, "data.test"));
-
-    Map<String, Long> found =
-        hasClasses ? Labels.count(train, data.label(), labelIsArray) : Map.of();
-    List<String> labels = hasClasses ? labels(found, data) : List.of();
-    if (hasClasses) {
-      test.ifPresent(rows -> requireKnown(Labels.count(rows, data.label(), labelIsArray), labels));
-    }
+    Census found =
+        Census.take(train, "data.train", data.text(), data.textPair(), data.label(), kind);
+    boolean hasClasses = kind == Census.LabelKind.CLASS || kind == Census.LabelKind.CLASSES;
+    List<String> labels = hasClasses ? labels(found.labels(), data) : List.of();
+    Optional<Census> tested =
+        test.map(
+            rows ->
+                Census.take(rows, "data.test", data.text(), data.textPair(), data.label(), kind));
+    tested.ifPresent(census -> requireKnown(census.labels(), labels));
     RuntimeSpec runtime =
         new RuntimeSpec(
             recipe.model().path(),
@@ -88,8 +85,8 @@ public record FederatedData(
     } else {
       long[] counts =
           task.equals("text-classification")
-              ? labels.stream().mapToLong(label -> found.getOrDefault(label, 0L)).toArray()
-              : new long[] {train.count()};
+              ? labels.stream().mapToLong(label -> found.labels().getOrDefault(label, 0L)).toArray()
+              : new long[] {found.rows()};
       int count = clients.count();
       clientShards =
           ExampleShards.byPartitioner(
@@ -111,7 +108,7 @@ public record FederatedData(
             rows ->
                 testHasClients
                     ? ExampleShards.byColumn(rows, columns, reader, runtime, seed)
-                    : blocks(rows, columns, reader, runtime));
+                    : blocks(rows, tested.get().rows(), columns, reader, runtime));
     return new FederatedData(runtime, clientShards, testShards, testHasClients);
   }
 
@@ -120,14 +117,11 @@ public record FederatedData(
       Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
     String task = runtime.task().task();
     boolean hasLabel = !task.equals("sentence-embedding");
-    check(rows, text, pair, hasLabel ? label : "", "--data");
-    if (!runtime.task().labels().isEmpty()) {
-      boolean labelIsArray =
-          task.equals("multi-label-classification") || task.equals("token-classification");
-      requireKnown(Labels.count(rows, label, labelIsArray), runtime.task().labels());
-    }
+    Census census = Census.take(rows, "--data", text, pair, label, labelKind(task));
+    requireKnown(census.labels(), runtime.task().labels());
     return blocks(
         rows,
+        census.rows(),
         new DataColumns(text, pair, hasLabel ? label : "", ""),
         new RowReader(task, runtime.task().labels()),
         runtime);
@@ -137,9 +131,8 @@ public record FederatedData(
    * Rows without clients, in blocks of equal size; which row is in which block depends on the rows'
    * content only.
    */
-  static ExampleShards blocks(
-      Dataset<Row> rows, DataColumns columns, RowReader reader, RuntimeSpec runtime) {
-    long count = rows.count();
+  private static ExampleShards blocks(
+      Dataset<Row> rows, long count, DataColumns columns, RowReader reader, RuntimeSpec runtime) {
     int blocks = (int) Math.max(1, (count + TEST_BLOCK - 1) / TEST_BLOCK);
     DataColumns withoutClient =
         new DataColumns(columns.text(), columns.pair(), columns.label(), "");
@@ -190,31 +183,13 @@ public record FederatedData(
     }
   }
 
-  private static void check(
-      Dataset<Row> rows, String text, String pair, String label, String setting) {
-    ColumnNames.require(rows, "data.text", text);
-    if (!pair.isEmpty()) {
-      ColumnNames.require(rows, "data.text_pair", pair);
-    }
-    if (!label.isEmpty()) {
-      ColumnNames.require(rows, "data.label", label);
-    }
-    long count = rows.count();
-    if (count == 0) {
-      throw new DataException(setting + ": there are no rows");
-    }
-    long nulls = rows.filter(rows.col(ColumnNames.quote(text)).isNull()).count();
-    if (nulls > 0) {
-      throw new DataException(
-          setting
-              + ": column \""
-              + text
-              + "\" is null in "
-              + nulls
-              + " of "
-              + count
-              + " rows; fill or remove those rows");
-    }
+  private static Census.LabelKind labelKind(String task) {
+    return switch (task) {
+      case "sentence-embedding" -> Census.LabelKind.NONE;
+      case "regression" -> Census.LabelKind.VALUE;
+      case "multi-label-classification", "token-classification" -> Census.LabelKind.CLASSES;
+      default -> Census.LabelKind.CLASS;
+    };
   }
 
   private static List<String> labels(Map<String, Long> found, DataConfig data) {

@@ -116,7 +116,8 @@ class PackageDirectionTest {
             SPARK,
             HADOOP,
             SCALA,
-            ARROW));
+            ARROW,
+            "com.esotericsoftware.kryo.."));
     table.put(
         "federated.config",
         List.of(

@@ -1,5 +1,10 @@
 package org.sparkpeft.merge.method;
 
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
+
 /**
  * Consecutive entries of one tensor, of all vectors of a merge, with room to work in. Made once and
  * filled again and again, so that merging allocates nothing.
@@ -10,7 +15,10 @@ public final class Block {
 
   private final float[][] values;
   private final double[] first;
-  private final double[] second;
+  private final int[] signs;
+  private final int[] bits;
+  private final FloatBuffer asFloats;
+  private final IntBuffer asInts;
   private final int[] marks;
   private long from;
   private int length;
@@ -22,7 +30,11 @@ public final class Block {
   public Block(int vectors, int capacity) {
     this.values = new float[vectors][capacity];
     this.first = new double[capacity];
-    this.second = new double[capacity];
+    this.signs = new int[capacity];
+    this.bits = new int[capacity];
+    ByteBuffer direct = ByteBuffer.allocateDirect(4 * capacity).order(ByteOrder.nativeOrder());
+    this.asFloats = direct.asFloatBuffer();
+    this.asInts = direct.asIntBuffer();
     this.marks = new int[capacity];
   }
 
@@ -62,8 +74,25 @@ public final class Block {
     return first;
   }
 
-  double[] second() {
-    return second;
+  int[] signs() {
+    return signs;
+  }
+
+  /**
+   * The bits of a vector's values, to be changed and given back by {@link #fromBits}. Two copies
+   * within the cache take less time than a conversion for each value, which compilers do one by
+   * one.
+   */
+  int[] toBits(int vector) {
+    asFloats.put(0, values[vector], 0, length);
+    asInts.get(0, bits, 0, length);
+    return bits;
+  }
+
+  /** Takes what {@link #toBits} gave for the vector's values. */
+  void fromBits(int vector) {
+    asInts.put(0, bits, 0, length);
+    asFloats.get(0, values[vector], 0, length);
   }
 
   int[] marks() {

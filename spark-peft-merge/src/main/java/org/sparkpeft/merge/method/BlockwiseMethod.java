@@ -27,6 +27,11 @@ public interface BlockwiseMethod extends MergeMethod, Serializable {
     return false;
   }
 
+  /** Whether it draws random numbers, and so needs {@link TensorScan#identity}. */
+  default boolean draws() {
+    return false;
+  }
+
   /**
    * Refuses what the method cannot take.
    *

@@ -57,19 +57,27 @@ final class Combine {
 
   private static void sumMany(Block block, double[] weights, double factor, float[] out, int n) {
     double[] sum = block.first();
+    sums(block, weights, sum);
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factor * sum[i]);
+    }
+  }
+
+  /** Writes the weighted sums before rounding. */
+  private static void sums(Block block, double[] weights, double[] sum) {
+    int n = block.length();
     float[] x = block.values(0);
     for (int i = 0; i < n; i++) {
       sum[i] = weights[0] * x[i];
     }
     for (int t = 1; t < weights.length; t++) {
-      float[] y = block.values(t);
-      double w = weights[t];
-      for (int i = 0; i < n; i++) {
-        sum[i] += w * y[i];
-      }
+      addTo(sum, block.values(t), weights[t], n);
     }
+  }
+
+  private static void addTo(double[] sum, float[] x, double w, int n) {
     for (int i = 0; i < n; i++) {
-      out[i] = (float) (factor * sum[i]);
+      sum[i] += w * x[i];
     }
   }
 
@@ -77,26 +85,39 @@ final class Combine {
    * Sign of the weighted sum, and factor times the weighted mean of the values on that side; a sum
    * of zero counts as positive. A total weight of nearly zero, as weights of both signs may give,
    * counts as 1. The sign of the contribution decides: a negative weight turns a value over.
+   *
+   * <p>Sums are scalar code, in double; what lies between them is done on the bits of the values,
+   * of which compilers make vector code. Values that do not agree are set to zero.
    */
   static void electByWeight(Block block, double[] weights, double factor, float[] out) {
+    int n = block.length();
     if (weights.length > TABLE_VECTORS) {
       electMany(block, weights, factor, out);
       return;
     }
-    int n = block.length();
-    double[] positive = block.first();
-    double[] negative = block.second();
-    int[] who = block.marks();
     double[] factors = factors(weights, factor);
+    int[] down = block.signs();
+    int[] who = block.marks();
     if (weights.length == 3) {
-      electThree(block, weights, factors, out, n);
-      return;
+      signsOfThree(block, weights, down, n);
+    } else {
+      sums(block, weights, block.first());
+      signs(block.first(), down, n);
     }
+    java.util.Arrays.fill(who, 0, n, 0);
     for (int t = 0; t < weights.length; t++) {
-      sides(block.values(t), weights[t], t, positive, negative, who, n);
+      int[] bits = block.toBits(t);
+      keepAgreeing(bits, down, who, weights[t] < 0 ? -1 : 0, t, n);
+      block.fromBits(t);
     }
-    for (int i = 0; i < n; i++) {
-      out[i] = elected(positive[i], negative[i], who[i], factors);
+    if (weights.length == 3) {
+      meansOfThree(block, weights, who, factors, out, n);
+    } else {
+      sums(block, weights, block.first());
+      double[] sum = block.first();
+      for (int i = 0; i < n; i++) {
+        out[i] = (float) (factors[who[i]] * sum[i]);
+      }
     }
   }
 
@@ -117,78 +138,57 @@ final class Combine {
     return Math.abs(sum) < NEARLY_ZERO ? 1 : sum;
   }
 
-  /** Adds a vector's contributions; who is on the positive side in the low half of {@code who}. */
-  private static void sides(
-      float[] x, double weight, int t, double[] positive, double[] negative, int[] who, int n) {
-    int turn = weight < 0 ? -1 : 0;
-    double w = Math.abs(weight);
-    if (t == 0) {
-      java.util.Arrays.fill(positive, 0, n, 0);
-      java.util.Arrays.fill(negative, 0, n, 0);
-      java.util.Arrays.fill(who, 0, n, 0);
-    }
+  /** -1 for negative sums, else 0. */
+  private static void signs(double[] sum, int[] down, int n) {
     for (int i = 0; i < n; i++) {
-      int bits = Float.floatToRawIntBits(x[i]) ^ (turn & 0x80000000);
-      int below = bits >> 31;
-      int some = -(bits & KeepRule.MAGNITUDE) >>> 31;
-      positive[i] += w * Float.intBitsToFloat(bits & ~below);
-      negative[i] += w * Float.intBitsToFloat(bits & below);
-      who[i] |= some << (t + (below & 16));
+      down[i] = sign(sum[i]);
     }
   }
 
-  /** The same for three vectors at once, without storing what lies between. */
-  private static void electThree(
-      Block block, double[] weights, double[] factors, float[] out, int n) {
+  private static int sign(double sum) {
+    // Adding zero makes a negative zero positive.
+    return (int) (Double.doubleToRawLongBits(sum + 0.0) >> 63);
+  }
+
+  private static void signsOfThree(Block block, double[] weights, int[] down, int n) {
     float[] x = block.values(0);
     float[] y = block.values(1);
     float[] z = block.values(2);
-    int turnX = weights[0] < 0 ? 0x80000000 : 0;
-    int turnY = weights[1] < 0 ? 0x80000000 : 0;
-    int turnZ = weights[2] < 0 ? 0x80000000 : 0;
-    double u = Math.abs(weights[0]);
-    double v = Math.abs(weights[1]);
-    double w = Math.abs(weights[2]);
+    double u = weights[0];
+    double v = weights[1];
+    double w = weights[2];
     for (int i = 0; i < n; i++) {
-      int a = Float.floatToRawIntBits(x[i]) ^ turnX;
-      int b = Float.floatToRawIntBits(y[i]) ^ turnY;
-      int c = Float.floatToRawIntBits(z[i]) ^ turnZ;
-      int belowA = a >> 31;
-      int belowB = b >> 31;
-      int belowC = c >> 31;
-      double positive =
-          u * Float.intBitsToFloat(a & ~belowA)
-              + v * Float.intBitsToFloat(b & ~belowB)
-              + w * Float.intBitsToFloat(c & ~belowC);
-      double negative =
-          u * Float.intBitsToFloat(a & belowA)
-              + v * Float.intBitsToFloat(b & belowB)
-              + w * Float.intBitsToFloat(c & belowC);
-      int someA = -(a & KeepRule.MAGNITUDE) >>> 31;
-      int someB = -(b & KeepRule.MAGNITUDE) >>> 31;
-      int someC = -(c & KeepRule.MAGNITUDE) >>> 31;
-      int who =
-          someA << (belowA & 16) | someB << (1 + (belowB & 16)) | someC << (2 + (belowC & 16));
-      out[i] = elected(positive, negative, who, factors);
+      down[i] = sign(u * x[i] + v * y[i] + w * z[i]);
     }
   }
 
-  private static float elected(double positive, double negative, int who, double[] factors) {
-    // -1 for a negative sum, without a branch that half of the entries would guess wrong.
-    double sum = positive + negative;
-    int down = (int) (Double.doubleToRawLongBits(sum + 0.0) >> 63);
-    long kept =
-        (Double.doubleToRawLongBits(positive) & ~(long) down)
-            | (Double.doubleToRawLongBits(negative) & down);
-    return (float) (factors[who >>> (down & 16) & 0xffff] * Double.longBitsToDouble(kept));
+  /** Sets values of the other sign to zero and notes in bit {@code t} where one is left. */
+  private static void keepAgreeing(int[] bits, int[] down, int[] who, int turn, int t, int n) {
+    for (int i = 0; i < n; i++) {
+      int agreeing = bits[i] & ~((bits[i] >> 31) ^ turn ^ down[i]);
+      bits[i] = agreeing;
+      who[i] |= (-(agreeing & KeepRule.MAGNITUDE) >>> 31) << t;
+    }
+  }
+
+  private static void meansOfThree(
+      Block block, double[] weights, int[] who, double[] factors, float[] out, int n) {
+    float[] x = block.values(0);
+    float[] y = block.values(1);
+    float[] z = block.values(2);
+    double u = weights[0];
+    double v = weights[1];
+    double w = weights[2];
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factors[who[i]] * (u * x[i] + v * y[i] + w * z[i]));
+    }
   }
 
   /** The same for so many vectors that their sets cannot be listed. */
   private static void electMany(Block block, double[] weights, double factor, float[] out) {
     int n = block.length();
     double[] sum = block.first();
-    double[] total = block.second();
-    weightedSums(block, weights, sum, n);
+    sums(block, weights, sum);
     for (int i = 0; i < n; i++) {
       boolean up = sum[i] >= 0;
       double value = 0;
@@ -200,27 +200,7 @@ final class Combine {
           weight += weights[t];
         }
       }
-      total[i] = factor / divisor(weight) * value;
-    }
-    for (int i = 0; i < n; i++) {
-      out[i] = (float) total[i];
-    }
-  }
-
-  /** Each side summed on its own, as everywhere, then both together. */
-  private static void weightedSums(Block block, double[] weights, double[] sum, int n) {
-    for (int i = 0; i < n; i++) {
-      double positive = 0;
-      double negative = 0;
-      for (int t = 0; t < weights.length; t++) {
-        double contribution = weights[t] * block.values(t)[i];
-        if (contribution > 0) {
-          positive += contribution;
-        } else {
-          negative += contribution;
-        }
-      }
-      sum[i] = positive + negative;
+      out[i] = (float) (factor / divisor(weight) * value);
     }
   }
 

@@ -35,6 +35,11 @@ public record Dare(
   }
 
   @Override
+  public boolean draws() {
+    return true;
+  }
+
+  @Override
   public TensorPlan plan(TensorScan tensor, List<Share> shares, List<KeepRule> trims) {
     List<VectorStep> steps = new ArrayList<>();
     for (int t = 0; t < shares.size(); t++) {

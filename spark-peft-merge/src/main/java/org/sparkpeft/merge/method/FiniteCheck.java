@@ -4,9 +4,13 @@ package org.sparkpeft.merge.method;
 public final class FiniteCheck {
   private FiniteCheck() {}
 
-  /** Index of the first of {@code n} values that is NaN or infinite, or -1. */
-  public static int firstBad(float[] values, int n) {
-    if (greatestKey(values, n) < KeepRule.INFINITY) {
+  /**
+   * Index of the first of {@code n} values that is NaN or infinite, or -1.
+   *
+   * @param scratch at least n / 2 + 1 long; overwritten
+   */
+  public static int firstBad(float[] values, int n, float[] scratch) {
+    if (allFinite(values, n, scratch)) {
       return -1;
     }
     int at = 0;
@@ -16,12 +20,27 @@ public final class FiniteCheck {
     return at;
   }
 
-  /** Greatest magnitude bits. */
-  private static int greatestKey(float[] values, int n) {
-    int greatest = 0;
-    for (int i = 0; i < n; i++) {
-      greatest = Math.max(greatest, Float.floatToRawIntBits(values[i]) & KeepRule.MAGNITUDE);
+  /**
+   * Adds up x - x, which is 0 or NaN; by halves, entry by entry, since compilers make vector code
+   * of that and not of a running sum.
+   */
+  private static boolean allFinite(float[] values, int n, float[] scratch) {
+    int left = n / 2;
+    for (int i = 0; i < left; i++) {
+      scratch[i] = (values[i] - values[i]) + (values[i + left] - values[i + left]);
     }
-    return greatest;
+    float sum = n % 2 == 0 ? 0 : values[n - 1] - values[n - 1];
+    while (left > 16) {
+      int half = left / 2;
+      sum += left % 2 == 0 ? 0 : scratch[left - 1];
+      for (int i = 0; i < half; i++) {
+        scratch[i] += scratch[i + half];
+      }
+      left = half;
+    }
+    for (int i = 0; i < left; i++) {
+      sum += scratch[i];
+    }
+    return sum == 0;
   }
 }

@@ -87,11 +87,11 @@ final class InMemoryMerge {
       Scan scan = new Scan(entry.name(), entry.offset(), entry.size(), columns(entry));
       List<KeepRule> here = trims.stream().map(rule -> rule.from(entry.offset())).toList();
       TensorPlan plan = method.plan(scan, shares, here);
-      float[] out = new float[scan.capacity(plan.wholeRows())];
+      float[] out = new float[scan.capacity(plan.wholeRows()) + 1];
       scan.forEachBlock(
           plan.wholeRows(),
           block -> {
-            requireFinite(block, entry);
+            requireFinite(block, entry, out);
             plan.merge(block, out);
             System.arraycopy(out, 0, merged, entry.offset() + (int) block.from(), block.length());
           });
@@ -107,9 +107,9 @@ final class InMemoryMerge {
     return Selections.within(new Scan("all tensors", 0, layout.size(), 1), counts);
   }
 
-  private static void requireFinite(Block block, ParameterLayout.Entry entry) {
+  private static void requireFinite(Block block, ParameterLayout.Entry entry, float[] out) {
     for (int t = 0; t < block.vectors(); t++) {
-      int at = FiniteCheck.firstBad(block.values(t), block.length());
+      int at = FiniteCheck.firstBad(block.values(t), block.length(), out);
       if (at >= 0) {
         throw new IllegalArgumentException(
             "a vector is not finite: entry "

@@ -9,8 +9,8 @@ import java.io.Serializable;
 public final class MagnitudeCounts implements Serializable {
   private static final long serialVersionUID = 1L;
 
-  /** Most bins of a window: 512 KiB of counts stay in the second-level cache. */
-  static final int MAX_BINS = 1 << 16;
+  /** Most bins of a window: 1 MiB of counts, of which a vector of usual spread uses a part. */
+  static final int MAX_BINS = 1 << 17;
 
   /**
    * Magnitude bits {@code low..high}, in bins of {@code 2^shift}.
@@ -69,16 +69,50 @@ public final class MagnitudeCounts implements Serializable {
     above += more;
   }
 
-  /** Adds the counts of another part, made with the same window. */
-  public MagnitudeCounts plus(MagnitudeCounts other) {
-    if (!window.equals(other.window)) {
-      throw new IllegalArgumentException("windows differ: " + window + " and " + other.window);
+  /** The same counts for the way back from a task: without the empty bins. */
+  public Part part() {
+    int filled = 0;
+    for (long count : bins) {
+      filled += count != 0 ? 1 : 0;
     }
+    int[] indices = new int[filled];
+    long[] counts = new long[filled];
+    int n = 0;
     for (int i = 0; i < bins.length; i++) {
-      bins[i] += other.bins[i];
+      if (bins[i] != 0) {
+        indices[n] = i;
+        counts[n++] = bins[i];
+      }
     }
-    above += other.above;
-    return this;
+    return new Part(indices, counts, above);
+  }
+
+  /** Counts of a part of a vector. */
+  public static final class Part implements Serializable {
+    private static final long serialVersionUID = 1L;
+    private final int[] indices;
+    private final long[] counts;
+    private final long above;
+
+    private Part(int[] indices, long[] counts, long above) {
+      this.indices = indices;
+      this.counts = counts;
+      this.above = above;
+    }
+
+    /** Number in one bin: with bins of one magnitude, how many have exactly that. */
+    public long bin(int index) {
+      int at = java.util.Arrays.binarySearch(indices, index);
+      return at < 0 ? 0 : counts[at];
+    }
+  }
+
+  /** Adds the counts of a part, made with the same window. */
+  public void add(Part part) {
+    for (int i = 0; i < part.indices.length; i++) {
+      bins[part.indices[i]] += part.counts[i];
+    }
+    above += part.above;
   }
 
   Window window() {
@@ -87,15 +121,6 @@ public final class MagnitudeCounts implements Serializable {
 
   long above() {
     return above;
-  }
-
-  /** Those in the window. */
-  long inside() {
-    long sum = 0;
-    for (long count : bins) {
-      sum += count;
-    }
-    return sum;
   }
 
   long bin(int index) {

@@ -1,6 +1,5 @@
 package org.sparkpeft.merge.method;
 
-import java.util.Arrays;
 import org.sparkpeft.merge.method.MagnitudeCounts.Window;
 
 /**
@@ -45,29 +44,35 @@ public final class MagnitudeSearch {
   /**
    * Starts with the window a sample suggests. A bad sample costs a pass, never a wrong result.
    *
-   * @param sample values from all over the vector; is sorted
+   * @param sample finite values from all over the vector
    * @param density share of entries that is kept
    */
   public MagnitudeSearch startAt(float[] sample, double density) {
     if (isFound() || sample.length < 1000) {
       return this;
     }
-    for (int i = 0; i < sample.length; i++) {
-      sample[i] = Math.abs(sample[i]);
-    }
-    Arrays.sort(sample);
     double error = MARGIN * Math.sqrt(density * (1 - density) / sample.length) + 2e-6;
-    int low = Float.floatToRawIntBits(quantile(sample, 1 - density - error));
-    int high = Float.floatToRawIntBits(quantile(sample, 1 - density + error));
-    if (low >= 1 && high < KeepRule.INFINITY) {
+    int low = quantile(sample, density + error);
+    int high = quantile(sample, density - error);
+    if (low >= 1 && high >= low && high < KeepRule.INFINITY) {
       window = Window.of(low, high);
     }
     return this;
   }
 
-  private static float quantile(float[] sorted, double share) {
-    int last = sorted.length - 1;
-    return sorted[(int) Math.max(0, Math.min(last, Math.round(share * last)))];
+  /** Magnitude bits that a share of the sample reaches; the greatest there can be for no share. */
+  private static int quantile(float[] sample, double share) {
+    long rank = Math.round(share * sample.length);
+    if (rank < 1) {
+      return KeepRule.INFINITY - 1;
+    }
+    MagnitudeSearch search = new MagnitudeSearch(Math.min(rank, sample.length));
+    while (!search.isFound()) {
+      MagnitudeCounts counts = new MagnitudeCounts(search.window());
+      counts.add(sample, sample.length);
+      search.narrow(counts);
+    }
+    return search.key();
   }
 
   public boolean isFound() {
@@ -119,6 +124,11 @@ public final class MagnitudeSearch {
   /** Bits of the K-th magnitude, once found. */
   public int key() {
     return key;
+  }
+
+  /** Which bin of {@link #window} holds the K-th magnitude alone, once found there. */
+  public int bin() {
+    return key - window.low();
   }
 
   /** How many of those that equal the K-th are kept: the first. */

@@ -28,7 +28,7 @@ class MagnitudeSearchTest {
         int to = (int) ((long) values.length * (p + 1) / parts);
         MagnitudeCounts part = new MagnitudeCounts(search.window());
         part.add(Arrays.copyOfRange(values, from, to), to - from);
-        sum.plus(part);
+        sum.add(part.part());
       }
       search.narrow(sum);
     }

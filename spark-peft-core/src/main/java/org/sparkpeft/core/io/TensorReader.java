@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.HashMap;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.error.DataException;
 
 /**
@@ -24,13 +25,25 @@ public final class TensorReader implements Closeable {
   private final ByteBuffer bytes;
   private final short[] shorts;
   private final int capacity;
+  private final int aheadBytes;
+
+  /** What the buffer holds: elements {@code [heldFrom, heldTo)} of a tensor. */
+  private @Nullable StoredTensor held;
+
+  private long heldFrom;
+  private long heldTo;
 
   /**
    * @param capacity most elements of one read
+   * @param aheadBytes bytes fetched from the file at once, where a read is shorter; more of them
+   *     mean fewer calls to the system where a tensor is read from one end to the other
    */
-  public TensorReader(int capacity) {
+  public TensorReader(int capacity, int aheadBytes) {
     this.capacity = capacity;
-    this.bytes = ByteBuffer.allocateDirect(8 * capacity).order(ByteOrder.LITTLE_ENDIAN);
+    this.bytes =
+        ByteBuffer.allocateDirect(Math.max(8 * capacity, aheadBytes))
+            .order(ByteOrder.LITTLE_ENDIAN);
+    this.aheadBytes = Math.min(aheadBytes, bytes.capacity());
     this.shorts = new short[capacity];
   }
 
@@ -70,11 +83,23 @@ public final class TensorReader implements Closeable {
     view.get(shorts, 0, count);
   }
 
+  /** Puts position and limit of the buffer around the elements. */
   private void fill(StoredTensor tensor, long from, int count) {
     if (count > capacity || from < 0 || from + count > tensor.elements()) {
       throw new IllegalArgumentException(
           "cannot read " + count + " elements from " + from + " of " + tensor);
     }
+    if (tensor != held || from < heldFrom || from + count > heldTo) {
+      int wanted = Math.max(count, aheadBytes / tensor.dtype().bytes());
+      fetch(tensor, from, (int) Math.min(wanted, tensor.elements() - from));
+    }
+    int width = tensor.dtype().bytes();
+    int start = (int) (from - heldFrom) * width;
+    bytes.limit(start + count * width).position(start);
+  }
+
+  private void fetch(StoredTensor tensor, long from, int count) {
+    held = null;
     int width = tensor.dtype().bytes();
     bytes.clear().limit(count * width);
     long start = tensor.offset() + from * width;
@@ -91,7 +116,10 @@ public final class TensorReader implements Closeable {
     } catch (IOException e) {
       throw new UncheckedIOException("cannot read " + tensor.file(), e);
     }
-    bytes.flip();
+    bytes.clear();
+    held = tensor;
+    heldFrom = from;
+    heldTo = from + count;
   }
 
   private FileChannel channel(String file) throws IOException {

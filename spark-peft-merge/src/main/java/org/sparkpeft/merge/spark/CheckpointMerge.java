@@ -212,7 +212,7 @@ public final class CheckpointMerge {
     for (MergedTensor tensor : tensors) {
       // Only methods that need whole rows have blocks as long as those; they are few.
       long entries = Math.max(Block.USUAL, tensor.columns());
-      long need = entries * (4L * tensor.sources().size() + 64);
+      long need = entries * (32L * tensor.sources().size() + 64);
       if (need > most) {
         most = need;
         where = tensor.name();
@@ -472,7 +472,7 @@ public final class CheckpointMerge {
 
   /** Usually decided within the first block. */
   private static int compareValues(List<MergedTensor> merged, int a, int b) {
-    try (VectorReader reader = new VectorReader(2, Block.USUAL)) {
+    try (VectorReader reader = VectorReader.scattered(2, Block.USUAL)) {
       for (MergedTensor tensor : merged) {
         MergedTensor pair = tensor.ordered(a, b);
         for (long at = 0; at < tensor.elements(); at += Block.USUAL) {
@@ -494,7 +494,7 @@ public final class CheckpointMerge {
     for (int t = 0; t < vectors; t++) {
       identities[t] = new VectorIdentity();
     }
-    try (VectorReader reader = new VectorReader(vectors, 1)) {
+    try (VectorReader reader = VectorReader.scattered(vectors, 1)) {
       for (MergedTensor tensor : merged) {
         List<List<Float>> values = new ArrayList<>();
         for (int t = 0; t < vectors; t++) {

@@ -103,7 +103,7 @@ final class GlobalTrim {
     }
     int filled = 0;
     int tensor = 0;
-    try (VectorReader reader = new VectorReader(vectors, SAMPLE_RUN)) {
+    try (VectorReader reader = VectorReader.scattered(vectors, SAMPLE_RUN)) {
       for (long run = 0; run < SAMPLE_RUNS; run++) {
         long at = run * stride;
         while (tensor + 1 < offsets.length && offsets[tensor + 1] <= at) {
@@ -160,7 +160,7 @@ final class GlobalTrim {
       LongConsumer progress,
       Consumer<Block> visitor) {
     int vectors = tensors.get(0).sources().size();
-    try (VectorReader reader = new VectorReader(vectors, Block.USUAL)) {
+    try (VectorReader reader = VectorReader.sequential(vectors, Block.USUAL)) {
       for (Piece piece : pieces) {
         reader.forEach(tensors.get(piece.tensor()), piece.from(), piece.to(), Block.USUAL, visitor);
         progress.accept(piece.entries() * tensors.get(piece.tensor()).dtype().bytes());
@@ -183,7 +183,7 @@ final class GlobalTrim {
 
   private long endWithin(List<Piece> group, int key, int t, long ordinal) {
     long left = ordinal;
-    try (VectorReader reader = new VectorReader(1, Block.USUAL)) {
+    try (VectorReader reader = VectorReader.sequential(1, Block.USUAL)) {
       for (Piece piece : group) {
         MergedTensor tensor = tensors.get(piece.tensor()).only(t);
         for (long at = piece.from(); at < piece.to(); at += Block.USUAL) {

@@ -73,7 +73,7 @@ final class PieceMerge {
     int step = VectorReader.capacity(tensor, plan.wholeRows());
     float[] out = new float[step];
     FloatWriter writer = new FloatWriter(tensor.dtype(), step);
-    try (VectorReader vectors = new VectorReader(tensor.sources().size(), step)) {
+    try (VectorReader vectors = VectorReader.sequential(tensor.sources().size(), step)) {
       for (long at = task.from(); at < task.to(); at += step) {
         int n = (int) Math.min(step, task.to() - at);
         Block block = vectors.read(tensor, at, n);
@@ -97,7 +97,7 @@ final class PieceMerge {
     MergedTensor tensor = task.tensor();
     StoredTensor source = tensor.sources().get(0);
     int step = Block.USUAL;
-    try (TensorReader reader = new TensorReader(step)) {
+    try (TensorReader reader = new TensorReader(step, WRITE_BYTES)) {
       if (source.dtype() == tensor.dtype()) {
         for (long at = task.from(); at < task.to(); at += step) {
           output.put(reader.raw(source, at, (int) Math.min(step, task.to() - at)));

@@ -11,16 +11,32 @@ import org.sparkpeft.merge.method.TensorScan;
 
 /** Reads task vectors, model minus base, block by block. For one thread. */
 final class VectorReader implements Closeable {
-  private final TensorReader reader;
+  /** Bytes fetched at once: with three models and a base the buffers fit a cache. */
+  private static final int AHEAD = 1 << 16;
+
+  private final TensorReader[] readers;
   private final Block block;
   private final float[] base;
   private final float[] scratch;
 
-  VectorReader(int vectors, int capacity) {
-    this.reader = new TensorReader(capacity);
+  private VectorReader(int vectors, int capacity, int ahead) {
+    this.readers = new TensorReader[vectors + 1];
+    for (int t = 0; t <= vectors; t++) {
+      readers[t] = new TensorReader(capacity, ahead);
+    }
     this.block = new Block(vectors, capacity);
     this.base = new float[capacity];
     this.scratch = new float[capacity / 2 + 1];
+  }
+
+  /** For reading from one end to the other. */
+  static VectorReader sequential(int vectors, int capacity) {
+    return new VectorReader(vectors, capacity, AHEAD);
+  }
+
+  /** For reading here and there. */
+  static VectorReader scattered(int vectors, int capacity) {
+    return new VectorReader(vectors, capacity, 0);
   }
 
   /** Entries of a block: the usual number, or as many whole rows as fit it, at least one. */
@@ -39,7 +55,7 @@ final class VectorReader implements Closeable {
   Block read(MergedTensor tensor, long from, int n) {
     StoredTensor reference = tensor.base();
     if (reference != null) {
-      reader.read(reference, from, n, base);
+      readers[readers.length - 1].read(reference, from, n, base);
     }
     for (int t = 0; t < tensor.sources().size(); t++) {
       readVector(tensor, t, from, n, block.values(t), reference != null);
@@ -49,7 +65,7 @@ final class VectorReader implements Closeable {
 
   private void readVector(
       MergedTensor tensor, int t, long from, int n, float[] into, boolean minusBase) {
-    reader.read(tensor.sources().get(t), from, n, into);
+    readers[t].read(tensor.sources().get(t), from, n, into);
     if (minusBase) {
       subtract(into, base, n);
     }
@@ -91,7 +107,9 @@ final class VectorReader implements Closeable {
 
   @Override
   public void close() {
-    reader.close();
+    for (TensorReader reader : readers) {
+      reader.close();
+    }
   }
 
   /** A tensor to a method's eyes. */
@@ -124,7 +142,7 @@ final class VectorReader implements Closeable {
     @Override
     public void forEachBlock(boolean wholeRows, Consumer<Block> visitor) {
       int step = capacity(tensor, wholeRows);
-      try (VectorReader vectors = new VectorReader(vectors(), step)) {
+      try (VectorReader vectors = sequential(vectors(), step)) {
         vectors.forEach(tensor, 0, size(), step, visitor);
       }
     }

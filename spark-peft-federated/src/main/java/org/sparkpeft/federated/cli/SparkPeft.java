@@ -31,6 +31,7 @@ import picocli.CommandLine.ScopeType;
       EvaluateCommand.class,
       PredictCommand.class,
       InspectCommand.class,
+      MergeCommand.class,
       ClusterCommand.class,
       VersionCommand.class,
       CompletionCommand.class

@@ -48,7 +48,7 @@ public final class CheckpointMerge {
   private static final long LEAST_MEMORY = 64L << 20;
 
   /** Entries of a piece: small enough to share out evenly, large enough not to count. */
-  private static final long PIECE_ENTRIES = 1L << 22;
+  public static final long PIECE_ENTRIES = 1L << 22;
 
   private static final String PARTIAL = ".merging";
 

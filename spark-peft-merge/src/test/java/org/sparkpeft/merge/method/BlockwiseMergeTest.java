@@ -44,6 +44,7 @@ class BlockwiseMergeTest {
         new Breadcrumbs(0.3, 0.05, 0.4, Combination.LINEAR),
         new Breadcrumbs(0.3, 0.05, 0.4, Combination.TIES_SUM),
         new Breadcrumbs(0.3, 0.1, 0.4, Combination.TIES, true),
+        new MultiSlerp(),
         new ModelStock());
   }
 
@@ -88,6 +89,29 @@ class BlockwiseMergeTest {
     assertThat(merged(new Slerp(0.3), vectors, 7)).isEqualTo(whole);
     assertThatThrownBy(() -> new Slerp(0.3).merge(coarse(3, 5)))
         .hasMessageContaining("needs two vectors");
+  }
+
+  @Test
+  void multiSlerpOfTwoIsSlerpHalfway() {
+    TaskVector x = Merged.vector(1, 0, 0);
+    TaskVector y = Merged.vector(0, 2, 0);
+    float[] expected =
+        new Slerp(.5).merge(Merged.vector(1, 0, 0), Merged.vector(0, 1, 0)).toArray();
+    float[] merged = new MultiSlerp().merge(List.of(x, y)).toArray();
+    // The length is the mean length, 1.5; Slerp interpolates the vectors as they are.
+    for (int i = 0; i < 3; i++) {
+      assertThat(merged[i]).isCloseTo(1.5f * expected[i], within(1e-6f));
+    }
+    TaskVector z = Merged.vector(0, 0, 1);
+    float third = (float) (Math.sqrt(1 / 3.0) * 4 / 3);
+    assertThat(new MultiSlerp().merge(List.of(x, y, z)).toArray())
+        .containsExactly(new float[] {third, third, third}, within(1e-6f));
+    assertThat(new MultiSlerp().merge(List.of(x, x)).toArray())
+        .containsExactly(new float[] {1, 0, 0}, within(1e-6f));
+    assertThat(new MultiSlerp().merge(List.of(x, Merged.vector(-1, 0, 0))).toArray())
+        .containsExactly(new float[] {0, 0, 0}, within(1e-6f));
+    assertThatThrownBy(() -> new MultiSlerp().merge(List.of(x, y), List.of(1.0, -1.0)))
+        .hasMessageContaining("0 or above");
   }
 
   /** TIES with nothing but its definition: trim by sorting, elect, mean of those that agree. */

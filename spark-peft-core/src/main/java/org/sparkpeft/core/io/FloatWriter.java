@@ -87,18 +87,15 @@ public final class FloatWriter {
   }
 
   /**
-   * Scales values so that those near the limit become infinite, and adds up y - y, which is 0 or
-   * NaN; by halves, entry by entry, since compilers make vector code of that.
+   * Scales values so that those near the limit become infinite, and adds up 0 y, which is 0 or NaN;
+   * by halves, entry by entry, since compilers make vector code of that.
    */
   private boolean surelyInRange(float[] values, int n) {
     int left = n / 2;
     for (int i = 0; i < left; i++) {
-      float low = values[i] * stretch;
-      float high = values[i + left] * stretch;
-      scratch[i] = (low - low) + (high - high);
+      scratch[i] = values[i] * stretch * 0 + values[i + left] * stretch * 0;
     }
-    float last = n > 0 ? values[n - 1] * stretch : 0;
-    float sum = last - last;
+    float sum = n > 0 ? values[n - 1] * stretch * 0 : 0;
     while (left > 16) {
       int half = left / 2;
       sum += left % 2 == 0 ? 0 : scratch[left - 1];

@@ -32,6 +32,8 @@ import picocli.CommandLine.ScopeType;
       PredictCommand.class,
       InspectCommand.class,
       MergeCommand.class,
+      CompressCommand.class,
+      DecompressCommand.class,
       ClusterCommand.class,
       VersionCommand.class,
       CompletionCommand.class

@@ -253,4 +253,40 @@ class MergeCommandTest {
     assertThat(mixed.exitCode()).isEqualTo(3);
     assertThat(mixed.error()).contains("do not merge with each other");
   }
+
+  private CommandResult other(String... args) {
+    PrintStream nowhere =
+        new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
+    return new SparkPeft(new FakeActions(), new Shell(folder, Map.of(), nowhere)).run(args);
+  }
+
+  @Test
+  void adaptersAreCompressedShownAndDecompressed() {
+    adapter("x", "m", 3);
+    CommandResult made =
+        other("compress", "--adapter", "x", "--density", "0.34", "--out", "x.spta");
+    assertThat(made.exitCode()).as(made.error()).isZero();
+    CommandResult shown = other("inspect", "x.spta", "--json");
+    assertThat(shown.output())
+        .contains("\"kind\":\"compressed adapter\"", "\"kept\":1", "\"parameters\":3")
+        .contains("topk(0.34)|ternary(mean)", "entropy_bound_bytes");
+    CommandResult back = other("decompress", "x.spta", "--out", "back");
+    assertThat(back.exitCode()).as(back.error()).isZero();
+    AdapterDirectory adapter = AdapterDirectory.read(folder.resolve("back"));
+    assertThat(adapter.config().path("base_model_name_or_path").asText()).isEqualTo("m");
+    // Of 1, 3 and 3 the first 3 in the order of names stays, which is A's second.
+    assertThat(adapter.tensors().get("base_model.model.q.lora_A.weight").toFloats())
+        .containsExactly(0, 3);
+    assertThat(adapter.tensors().get("base_model.model.q.lora_B.weight").toFloats())
+        .containsExactly(0);
+
+    assertThat(other("compress", "--adapter", "x", "--density", "0", "--out", "y").exitCode())
+        .isEqualTo(2);
+    CommandResult wrong =
+        other("compress", "--adapter", "x", "--pipeline", "topk(0.1)|fp64", "--out", "y");
+    assertThat(wrong.exitCode()).isEqualTo(2);
+    assertThat(wrong.error()).contains("--pipeline");
+    assertThat(other("decompress", "none", "--out", "y").exitCode()).isEqualTo(3);
+    assertThat(folder.resolve("y")).doesNotExist();
+  }
 }

@@ -21,15 +21,15 @@ public final class FiniteCheck {
   }
 
   /**
-   * Adds up x - x, which is 0 or NaN; by halves, entry by entry, since compilers make vector code
-   * of that and not of a running sum.
+   * Adds up 0 x, which is 0 or NaN; by halves, entry by entry, since compilers make vector code of
+   * that and not of a running sum.
    */
   private static boolean allFinite(float[] values, int n, float[] scratch) {
     int left = n / 2;
     for (int i = 0; i < left; i++) {
-      scratch[i] = (values[i] - values[i]) + (values[i + left] - values[i + left]);
+      scratch[i] = values[i] * 0 + values[i + left] * 0;
     }
-    float sum = n % 2 == 0 ? 0 : values[n - 1] - values[n - 1];
+    float sum = n % 2 == 0 ? 0 : values[n - 1] * 0;
     while (left > 16) {
       int half = left / 2;
       sum += left % 2 == 0 ? 0 : scratch[left - 1];

@@ -34,6 +34,7 @@ import picocli.CommandLine.ScopeType;
       MergeCommand.class,
       CompressCommand.class,
       DecompressCommand.class,
+      BenchCommand.class,
       ClusterCommand.class,
       VersionCommand.class,
       CompletionCommand.class

@@ -15,6 +15,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -232,6 +233,10 @@ class MergeCommandTest {
                     "base_model.model.q.lora_B.weight", List.of(1, 1), new float[] {value}))));
   }
 
+  private static float[] floats(AdapterDirectory adapter, String name) {
+    return Objects.requireNonNull(adapter.tensors().get("base_model.model." + name)).toFloats();
+  }
+
   @Test
   void adaptersMerge() {
     adapter("x", "m", 1);
@@ -242,7 +247,7 @@ class MergeCommandTest {
     assertThat(result.exitCode()).as(result.error()).isZero();
     assertThat(result.output()).contains("\"kind\":\"adapter\"", "\"rank\":2");
     AdapterDirectory merged = AdapterDirectory.read(folder.resolve("out"));
-    assertThat(merged.tensors().get("base_model.model.q.lora_A.weight").toFloats())
+    assertThat(floats(merged, "q.lora_A.weight"))
         .containsExactly(new float[] {.5f, .5f, 2, 4}, within(1e-6f));
     CommandResult refused = run("--method", "cat", "--models", "x,z", "--out", "out2");
     assertThat(refused.exitCode()).isEqualTo(3);
@@ -275,10 +280,8 @@ class MergeCommandTest {
     AdapterDirectory adapter = AdapterDirectory.read(folder.resolve("back"));
     assertThat(adapter.config().path("base_model_name_or_path").asText()).isEqualTo("m");
     // Of 1, 3 and 3 the first 3 in the order of names stays, which is A's second.
-    assertThat(adapter.tensors().get("base_model.model.q.lora_A.weight").toFloats())
-        .containsExactly(0, 3);
-    assertThat(adapter.tensors().get("base_model.model.q.lora_B.weight").toFloats())
-        .containsExactly(0);
+    assertThat(floats(adapter, "q.lora_A.weight")).containsExactly(0, 3);
+    assertThat(floats(adapter, "q.lora_B.weight")).containsExactly(0);
 
     assertThat(other("compress", "--adapter", "x", "--density", "0", "--out", "y").exitCode())
         .isEqualTo(2);

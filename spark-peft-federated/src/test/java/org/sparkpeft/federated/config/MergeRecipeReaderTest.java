@@ -1,5 +1,6 @@
 package org.sparkpeft.federated.config;
 
+import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
@@ -74,12 +75,12 @@ class MergeRecipeReaderTest {
     assertThat(recipe.paths()).containsExactly("/recipes/base", "/recipes/math", "/models/code");
     assertThat(recipe.options().trim()).isEqualTo("tensor");
     assertThat(recipe.options().dtype()).isEqualTo("float16");
-    MergeValue density = recipe.models().get(1).parameters().get("density");
+    MergeValue density = requireNonNull(recipe.models().get(1).parameters().get("density"));
     assertThat(value(density, "x", 0)).isEqualTo(1);
     assertThat(value(density, "x", 0.25)).isCloseTo(0.85, within(1e-12));
     assertThat(value(density, "x", 0.75)).isCloseTo(0.4, within(1e-12));
     assertThat(value(density, "x", 1)).isEqualTo(0.1);
-    MergeValue weight = recipe.models().get(2).parameters().get("weight");
+    MergeValue weight = requireNonNull(recipe.models().get(2).parameters().get("weight"));
     assertThat(value(weight, "layers.3.mlp.up", 0.9)).isEqualTo(0.5);
     assertThat(value(weight, "layers.3.attn.q", 0.5)).isCloseTo(0.15, within(1e-12));
     assertThat(recipe.parameters()).containsKey("normalize").doesNotContainKey("int8_mask");

@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.Test;
@@ -42,6 +43,11 @@ class AdapterFileTest {
                 TensorData.ofFloats(
                     "q.lora_B.weight", List.of(200, 4), random.child(1).gaussian(800, size)))));
     return dir;
+  }
+
+  private static float[] matrixA(Path adapter) {
+    return Objects.requireNonNull(AdapterDirectory.read(adapter).tensors().get("q.lora_A.weight"))
+        .toFloats();
   }
 
   @Test
@@ -89,9 +95,8 @@ class AdapterFileTest {
     AdapterFile read = AdapterFile.read(file);
     assertThat(read.reference()).hasSize(64);
     read.decompress(folder.resolve("b"), Optional.of(start));
-    float[] expected = AdapterDirectory.read(adapter).tensors().get("q.lora_A.weight").toFloats();
-    float[] found =
-        AdapterDirectory.read(folder.resolve("b")).tensors().get("q.lora_A.weight").toFloats();
+    float[] expected = matrixA(adapter);
+    float[] found = matrixA(folder.resolve("b"));
     for (int i = 0; i < expected.length; i++) {
       assertThat(found[i]).isCloseTo(expected[i], org.assertj.core.api.Assertions.within(1e-6f));
     }

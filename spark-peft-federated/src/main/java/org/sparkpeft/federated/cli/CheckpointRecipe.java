@@ -270,14 +270,18 @@ final class CheckpointRecipe {
     }
     long seed = recipe.options().seed();
     Rescale rescale = recipe.options().rescale().equals("l1") ? Rescale.L1 : Rescale.PROBABILITY;
+    if (!setting.on("rescale")) {
+      rescale = Rescale.NONE;
+    }
     return switch (kind) {
       case LINEAR -> normalize ? new Average() : new TaskArithmetic(1);
       case TASK_ARITHMETIC -> new TaskArithmetic(lambda);
       case TIES ->
-          normalize
-              ? new Ties(
-                  1, recipe.options().trim().equals("tensor"), lambda, Ties.Convention.MERGEKIT)
-              : new Breadcrumbs(1, 0, lambda, combination);
+          new Ties(
+              1,
+              recipe.options().trim().equals("tensor"),
+              lambda,
+              normalize ? Ties.Convention.MERGEKIT : Ties.Convention.SUM);
       case DARE_LINEAR, DARE_TIES -> new Dare(1, lambda, combination, rescale, seed);
       case DELLA, DELLA_LINEAR -> new Della(0.5, 0, lambda, combination, rescale, seed);
       case BREADCRUMBS, BREADCRUMBS_TIES -> new Breadcrumbs(1, 0, lambda, combination);

@@ -128,6 +128,53 @@ class MergeCommandTest {
   }
 
   @Test
+  void mergekitsSwitchesAreHeeded() throws IOException {
+    String recipe =
+        """
+        merge_method: %s
+        base_model: base
+        models: [{model: a, parameters: {weight: 2}}, {model: b}]
+        parameters: {normalize: %s, lambda: 0.5}
+        """;
+    assertThat(runRecipe(recipe.formatted("ties", "true")).exitCode()).isZero();
+    assertThat(value("lm_head.weight")).isEqualTo(0.5f * (2 * 1 + 2) / 3);
+    assertThat(runRecipe(recipe.formatted("ties", "false")).exitCode()).isZero();
+    assertThat(value("lm_head.weight")).isEqualTo(0.5f * (2 * 1 + 2));
+    assertThat(runRecipe(recipe.formatted("task_arithmetic", "true")).exitCode()).isZero();
+    assertThat(value("lm_head.weight")).isEqualTo(0.5f * (2 * 1 + 2) / 3);
+    String dropping =
+        """
+        merge_method: dare_linear
+        base_model: base
+        models: [a, a]
+        parameters: {rescale: %s, density: 0.5}
+        """;
+    assertThat(runRecipe(dropping.formatted("false"), "--seed", "3").exitCode()).isZero();
+    assertThat(distinct("lm_head.weight")).isSubsetOf(0f, 1f, 2f);
+    assertThat(runRecipe(dropping.formatted("true"), "--seed", "3").exitCode()).isZero();
+    // Rescaled to the norm from before, whatever was dropped: six entries of 2 in all.
+    double sum = 0;
+    for (float value : floats("lm_head.weight")) {
+      sum += value;
+    }
+    assertThat(sum).isCloseTo(12, within(1e-4));
+  }
+
+  private float[] floats(String tensor) {
+    try (WeightSource weights = ModelDirectory.open(folder.resolve("out")).weights()) {
+      return weights.floats(tensor);
+    }
+  }
+
+  private List<Float> distinct(String tensor) {
+    List<Float> distinct = new ArrayList<>();
+    for (float value : floats(tensor)) {
+      distinct.add(value);
+    }
+    return distinct.stream().distinct().toList();
+  }
+
+  @Test
   void slicesOfSlerp() throws IOException {
     CommandResult result =
         runRecipe(

@@ -45,7 +45,7 @@ public record Dare(
     for (int t = 0; t < shares.size(); t++) {
       VectorStep.Draw draw = new VectorStep.Draw(seed, tensor.identity(t), tensor.name());
       double kept = shares.get(t).density();
-      steps.add(new VectorStep.Drop(draw, kept, rescale == Rescale.L1 ? 1 : 1 / kept));
+      steps.add(new VectorStep.Drop(draw, kept, rescale == Rescale.PROBABILITY ? 1 / kept : 1));
     }
     if (rescale == Rescale.L1) {
       double[] factors = Rescale.l1(tensor, steps);

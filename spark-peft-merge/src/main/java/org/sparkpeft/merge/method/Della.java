@@ -62,7 +62,7 @@ public record Della(
   public TensorPlan plan(TensorScan tensor, List<Share> shares, List<KeepRule> trims) {
     List<VectorStep> steps = new ArrayList<>();
     for (int t = 0; t < shares.size(); t++) {
-      steps.add(step(tensor, t, shares.get(t), rescale == Rescale.L1 ? 1 : 0));
+      steps.add(step(tensor, t, shares.get(t), rescale == Rescale.PROBABILITY ? 0 : 1));
     }
     if (rescale == Rescale.L1) {
       double[] factors = Rescale.l1(tensor, steps);

@@ -9,7 +9,9 @@ public enum Rescale {
   /**
    * Each tensor regains its L1 norm from before (mergekit): right in size, for small tensors too.
    */
-  L1;
+  L1,
+  /** Nothing: the result shrinks. */
+  NONE;
 
   /**
    * The factor on what each vector's step keeps of a tensor that restores its L1 norm; 1 if nothing

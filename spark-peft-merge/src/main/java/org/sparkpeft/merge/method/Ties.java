@@ -32,6 +32,8 @@ public record Ties(double density, boolean perTensor, double lambda, Convention 
     MERGEKIT,
     /** Signs of unweighted sums; sum(w v) over the number of agreeing vectors (HF PEFT). */
     HF_PEFT,
+    /** Weighted signs; sum(w v), not divided by anything: mergekit's without normalize. */
+    SUM,
     /**
      * The paper's released code: trimming at a threshold with ties, unweighted signs, a zero sum
      * taking the majority's sign, plain mean. Weights must be equal; {@code perTensor} is not used.
@@ -94,7 +96,11 @@ public record Ties(double density, boolean perTensor, double lambda, Convention 
     List<KeepRule> rules = perTensor ? Sparsify.rules(tensor, shares) : trims;
     List<VectorStep> steps = rules.stream().<VectorStep>map(VectorStep.Keep::new).toList();
     Combination combination =
-        convention == Convention.MERGEKIT ? Combination.TIES : Combination.TIES_HF;
+        switch (convention) {
+          case MERGEKIT -> Combination.TIES;
+          case SUM -> Combination.TIES_SUM;
+          case HF_PEFT, PAPER -> Combination.TIES_HF;
+        };
     return new BlockPlan(steps, BlockPlan.weights(shares), combination, lambda);
   }
 

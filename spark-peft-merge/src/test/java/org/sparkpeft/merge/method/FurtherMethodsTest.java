@@ -100,6 +100,23 @@ class FurtherMethodsTest {
   }
 
   @Test
+  void withoutRescalingValuesStayAsTheyAre() {
+    TaskVector tau = Merged.random(1, 6).get(0);
+    for (BlockwiseMethod method :
+        List.of(
+            new Dare(.5, 1, Combination.LINEAR, Rescale.NONE, 3),
+            new Della(.5, .2, 1, Combination.LINEAR, Rescale.NONE, 3))) {
+      TaskVector merged = method.merge(List.of(tau));
+      int kept = 0;
+      for (int i = 0; i < tau.size(); i++) {
+        assertThat(merged.get(i)).isIn(0f, tau.get(i));
+        kept += merged.get(i) == 0 ? 0 : 1;
+      }
+      assertThat(kept).isBetween(tau.size() / 3, tau.size() * 2 / 3);
+    }
+  }
+
+  @Test
   void dareTiesElectsAndAverages() {
     List<TaskVector> vectors = List.of(vector(1, -3, -2), vector(2, -1, 1));
     Dare all = new Dare(1, 1, Combination.TIES, Rescale.PROBABILITY, 0);

@@ -38,7 +38,7 @@ public final class MagnitudeSearch {
     if (!(density > 0 && density <= 1)) {
       throw new IllegalArgumentException("density must be in (0, 1], got " + density);
     }
-    return (long) Math.min(size, Math.max(1, Math.floor(density * size + 1e-9)));
+    return Math.min(size, Math.max(1, (long) Math.floor(density * (double) size + 1e-9)));
   }
 
   /**

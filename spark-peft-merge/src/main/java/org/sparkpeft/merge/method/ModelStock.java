@@ -42,6 +42,6 @@ public record ModelStock() implements BlockwiseMethod {
         sum += angles.cosine(a, b);
       }
     }
-    return sum / (n * (n - 1) / 2);
+    return 2 * sum / (n * (n - 1.0));
   }
 }

@@ -365,6 +365,7 @@ public final class CheckpointMerge {
   private record Prepared(MergedTensor tensor, TensorPlan plan) {}
 
   /** What a plan is made of, on whichever machine. */
+  @SuppressWarnings("ArrayRecordComponent") // Travels, is never compared.
   private record PlanInput(MergedTensor tensor, List<KeepRule> trims, long[] identities)
       implements Serializable {}
 

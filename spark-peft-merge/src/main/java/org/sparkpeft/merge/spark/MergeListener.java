@@ -6,6 +6,8 @@ public interface MergeListener {
   MergeListener NONE = (phase, done, total) -> {};
 
   /**
+   * Some work is done.
+   *
    * @param phase what is going on: {@code selecting}, {@code planning}, {@code merging}
    * @param done bytes of the result that the phase has dealt with
    * @param total bytes of the result

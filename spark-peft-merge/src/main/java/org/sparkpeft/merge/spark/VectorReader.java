@@ -113,6 +113,7 @@ final class VectorReader implements Closeable {
   }
 
   /** A tensor to a method's eyes. */
+  @SuppressWarnings("ArrayRecordComponent") // Lives as long as a scan, is never compared.
   record Scan(MergedTensor tensor, long[] identities) implements TensorScan {
     @Override
     public String name() {

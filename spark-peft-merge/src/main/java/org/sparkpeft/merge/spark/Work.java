@@ -12,6 +12,8 @@ import java.util.function.LongConsumer;
 @FunctionalInterface
 interface Work<T, R> extends Serializable {
   /**
+   * Does the work.
+   *
    * @param progress takes how many bytes of results came to be
    */
   R apply(T input, LongConsumer progress);

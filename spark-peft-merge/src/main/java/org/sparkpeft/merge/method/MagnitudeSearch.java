@@ -48,7 +48,7 @@ public final class MagnitudeSearch {
    * @param density share of entries that is kept
    */
   public MagnitudeSearch startAt(float[] sample, double density) {
-    if (isFound() || sample.length < 1000) {
+    if (isFound() || sample.length < 500) {
       return this;
     }
     double error = MARGIN * Math.sqrt(density * (1 - density) / sample.length) + 2e-6;

@@ -385,6 +385,7 @@ public final class CheckpointMerge {
               merged,
               workers,
               settings.pieceEntries(),
+              GlobalTrim.Sampling.USUAL,
               bytes -> listener.progress("selecting", Math.min(bytes, total), total));
       trims = trim.rules();
       offsets = IntStream.range(0, offsets.length).mapToLong(trim::offset).toArray();

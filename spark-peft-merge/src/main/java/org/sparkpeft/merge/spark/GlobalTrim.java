@@ -17,8 +17,15 @@ import org.sparkpeft.merge.method.Share;
  * one kept, the counts say in which part the kept ones end, and that part is read again.
  */
 final class GlobalTrim {
-  private static final int SAMPLE_RUN = 128;
-  private static final long SAMPLE_RUNS = 16_384;
+  /**
+   * Runs of consecutive entries, evenly spread, that say where to count.
+   *
+   * @param length entries of a run
+   * @param runs number of runs
+   */
+  record Sampling(int length, long runs) {
+    static final Sampling USUAL = new Sampling(512, 4096);
+  }
 
   /** Counts of all groups come back to the driver. */
   private static final int MOST_GROUPS = 128;
@@ -31,12 +38,18 @@ final class GlobalTrim {
   private final long size;
   private final Workers workers;
   private final LongConsumer progress;
+  private final Sampling sampling;
 
   /**
    * @param tensors those that are merged, in layout order
    */
   GlobalTrim(
-      List<MergedTensor> tensors, Workers workers, long pieceEntries, LongConsumer progress) {
+      List<MergedTensor> tensors,
+      Workers workers,
+      long pieceEntries,
+      Sampling sampling,
+      LongConsumer progress) {
+    this.sampling = sampling;
     this.tensors = tensors;
     this.workers = workers;
     this.progress = progress;
@@ -93,8 +106,8 @@ final class GlobalTrim {
   /** Short runs from all over the vectors; empty for vectors that are counted in no time. */
   private List<float[]> sample(int vectors) {
     List<float[]> samples = new ArrayList<>();
-    long stride = size / SAMPLE_RUNS;
-    int length = stride < 4 * SAMPLE_RUN ? 0 : (int) (SAMPLE_RUNS * SAMPLE_RUN);
+    long stride = size / sampling.runs();
+    int length = stride < 4 * sampling.length() ? 0 : (int) (sampling.runs() * sampling.length());
     for (int t = 0; t < vectors; t++) {
       samples.add(new float[length]);
     }
@@ -103,14 +116,14 @@ final class GlobalTrim {
     }
     int filled = 0;
     int tensor = 0;
-    try (VectorReader reader = VectorReader.scattered(vectors, SAMPLE_RUN)) {
-      for (long run = 0; run < SAMPLE_RUNS; run++) {
+    try (VectorReader reader = VectorReader.scattered(vectors, sampling.length())) {
+      for (long run = 0; run < sampling.runs(); run++) {
         long at = run * stride;
         while (tensor + 1 < offsets.length && offsets[tensor + 1] <= at) {
           tensor++;
         }
         long from = at - offsets[tensor];
-        int n = (int) Math.min(SAMPLE_RUN, tensors.get(tensor).elements() - from);
+        int n = (int) Math.min(sampling.length(), tensors.get(tensor).elements() - from);
         Block block = reader.read(tensors.get(tensor), from, n);
         for (int t = 0; t < vectors; t++) {
           System.arraycopy(block.values(t), 0, samples.get(t), filled, n);

@@ -134,7 +134,7 @@ public final class MergeRecipeReader {
   private MergeRecipe own(Mapping root) {
     Set<String> known = new TreeSet<>(OWN_KEYS);
     String method = text(root, "method", "");
-    Set<String> allowed = parameters(method, root.get("method"));
+    Set<String> allowed = parameters(method);
     known.addAll(allowed);
     refuseUnknown(root, known, "");
     List<MergeRecipe.Model> models = new ArrayList<>();
@@ -174,7 +174,7 @@ public final class MergeRecipeReader {
   }
 
   /** What may be set for a method; all for adapters' methods, which have no table. */
-  private Set<String> parameters(String method, Optional<Located> where) {
+  private static Set<String> parameters(String method) {
     Optional<MergeKind> kind = MergeKind.named(method);
     return kind.map(MergeKind::parameters).orElse(Set.of("weight", "density"));
   }
@@ -200,7 +200,7 @@ public final class MergeRecipeReader {
                       given),
               () -> problems.add(new Problem("merge_method", "is missing", source)));
     }
-    Set<String> allowed = new TreeSet<>(parameters(method, rest.get("merge_method")));
+    Set<String> allowed = new TreeSet<>(parameters(method));
     List<MergeRecipe.Model> models = new ArrayList<>();
     for (Located item : list(rest, "models")) {
       models.add(mergekitModel(item, Set.of("model", "parameters"), allowed));

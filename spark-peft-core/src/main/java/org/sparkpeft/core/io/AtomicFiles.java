@@ -99,6 +99,20 @@ public final class AtomicFiles {
   }
 
   /**
+   * Puts a folder that is complete in place of {@code target}, like the other {@code
+   * replaceDirectory}; both must be on one file system. What is in it is not forced to disk.
+   *
+   * @throws UncheckedIOException if it cannot be moved; the old folder is then still in place
+   */
+  public static void replaceDirectory(Path target, Path built) {
+    try {
+      install(built, resolve(target));
+    } catch (IOException e) {
+      throw failed(target, e);
+    }
+  }
+
+  /**
    * A complete folder, on disk, under a hidden name beside {@code directory}; removed on failure.
    */
   static Path buildBeside(Path directory, DirectoryContent content) throws IOException {
@@ -147,7 +161,7 @@ public final class AtomicFiles {
   }
 
   /** Removes a file, or a folder with everything in it; links are removed, not followed. */
-  static void deleteTree(Path path) throws IOException {
+  public static void deleteTree(Path path) throws IOException {
     if (Files.isDirectory(path, LinkOption.NOFOLLOW_LINKS)) {
       try (DirectoryStream<Path> children = Files.newDirectoryStream(path)) {
         for (Path child : children) {

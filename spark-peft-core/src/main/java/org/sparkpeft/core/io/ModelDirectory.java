@@ -1,7 +1,9 @@
 package org.sparkpeft.core.io;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -10,9 +12,11 @@ import java.util.Locale;
 import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.vector.ParameterLayout;
 
 /**
  * A base model in the Hugging Face layout: {@code config.json}; {@code model.safetensors}, or
@@ -123,6 +127,21 @@ public final class ModelDirectory {
     return openWeights();
   }
 
+  /** Where every tensor lies, by name in UTF-8 order. */
+  public SortedMap<String, StoredTensor> storedTensors() {
+    SortedMap<String, StoredTensor> stored = new TreeMap<>(ParameterLayout.UTF8_ORDER);
+    try (ShardedWeights weights = openWeights()) {
+      for (String name : weights.names()) {
+        TensorInfo info = weights.info(name);
+        String file = weights.path(name).toAbsolutePath().toString();
+        stored.put(
+            name,
+            new StoredTensor(file, name, info.dtype(), info.shape(), info.offset(), info.bytes()));
+      }
+    }
+    return stored;
+  }
+
   private ShardedWeights openWeights() {
     Path single = path.resolve(WEIGHTS);
     return Files.isRegularFile(single)
@@ -173,7 +192,12 @@ public final class ModelDirectory {
   public static ModelDirectory save(
       Path target, JsonNode config, SortedMap<String, TensorData> weights, List<Path> companions) {
     OutputFolders.requireReplaceable(target, CONFIG);
-    byte[] json = Json.sortedAndIndented(withDtype(config, weights));
+    Set<DType> types =
+        weights.values().stream()
+            .map(TensorData::dtype)
+            .filter(DType::isFloating)
+            .collect(Collectors.toSet());
+    byte[] json = Json.sortedAndIndented(withDtype(config, types));
     AtomicFiles.replaceDirectory(
         target,
         dir -> {
@@ -186,13 +210,51 @@ public final class ModelDirectory {
     return open(target);
   }
 
+  /**
+   * Refuses a folder that {@link #save} would not replace either.
+   *
+   * @throws DataException if {@code target} holds anything but a model directory's files
+   */
+  public static void requireReplaceable(Path target) {
+    OutputFolders.requireReplaceable(target, CONFIG);
+  }
+
+  /**
+   * Writes what belongs beside weights that are there already: {@code config.json} with the type of
+   * the weights, the index if there are several shards, and companions.
+   *
+   * @param dir the directory with the weights
+   * @param config {@code config.json}
+   * @param dtype type of the weights
+   * @param shardOf file name of each tensor
+   * @param totalBytes bytes of all tensors
+   */
+  public static void complete(
+      Path dir,
+      JsonNode config,
+      DType dtype,
+      SortedMap<String, String> shardOf,
+      long totalBytes,
+      List<Path> companions)
+      throws IOException {
+    Files.write(dir.resolve(CONFIG), Json.sortedAndIndented(withDtype(config, Set.of(dtype))));
+    if (Set.copyOf(shardOf.values()).size() > 1) {
+      ObjectNode index = JsonNodeFactory.instance.objectNode();
+      index.putObject("metadata").put("total_size", totalBytes);
+      ObjectNode map = index.putObject("weight_map");
+      shardOf.forEach(map::put);
+      Files.write(dir.resolve(INDEX), Json.sortedAndIndented(index));
+    }
+    for (Path companion : companions) {
+      Files.copy(
+          companion,
+          dir.resolve(companion.getFileName()),
+          java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+    }
+  }
+
   /** Loaders that follow the config would otherwise round float32 weights to the old type. */
-  private static JsonNode withDtype(JsonNode config, SortedMap<String, TensorData> weights) {
-    Set<DType> types =
-        weights.values().stream()
-            .map(TensorData::dtype)
-            .filter(DType::isFloating)
-            .collect(Collectors.toSet());
+  private static JsonNode withDtype(JsonNode config, Set<DType> types) {
     if (types.size() != 1 || !(config.deepCopy() instanceof ObjectNode copy)) {
       return config;
     }

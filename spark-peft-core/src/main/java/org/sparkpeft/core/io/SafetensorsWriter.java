@@ -7,6 +7,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
@@ -58,7 +59,11 @@ public final class SafetensorsWriter {
     }
     List<TensorData> ordered = new ArrayList<>(tensors.values());
     ordered.sort(FILE_ORDER);
-    ByteBuffer header = header(ordered, metadata);
+    List<TensorInfo> infos =
+        ordered.stream()
+            .map(t -> new TensorInfo(t.name(), t.dtype(), t.shape(), 0, t.raw().remaining()))
+            .toList();
+    ByteBuffer header = header(infos, metadata);
     AtomicFiles.write(
         target,
         channel -> {
@@ -69,8 +74,46 @@ public final class SafetensorsWriter {
         });
   }
 
+  /**
+   * A file to be filled piece by piece.
+   *
+   * @param header its first bytes
+   * @param tensors in file order, with their places
+   */
+  public record Layout(ByteBuffer header, List<TensorInfo> tensors) {
+    public Layout {
+      tensors = List.copyOf(tensors);
+    }
+
+    /** Bytes of the whole file. */
+    public long fileBytes() {
+      return tensors.isEmpty() ? header.limit() : tensors.get(tensors.size() - 1).end();
+    }
+  }
+
+  /**
+   * Lays out a file as {@link #write} would.
+   *
+   * @param tensors name, type, shape and bytes; offsets do not matter
+   */
+  public static Layout layout(Collection<TensorInfo> tensors, Map<String, String> metadata) {
+    List<TensorInfo> ordered = new ArrayList<>(tensors);
+    ordered.sort(
+        Comparator.comparing(TensorInfo::dtype)
+            .thenComparing(TensorInfo::name, ParameterLayout.UTF8_ORDER));
+    ByteBuffer header = header(ordered, metadata);
+    long offset = header.limit();
+    List<TensorInfo> placed = new ArrayList<>();
+    for (TensorInfo tensor : ordered) {
+      placed.add(
+          new TensorInfo(tensor.name(), tensor.dtype(), tensor.shape(), offset, tensor.bytes()));
+      offset += tensor.bytes();
+    }
+    return new Layout(header, placed);
+  }
+
   /** Length field and header, padded with spaces to a multiple of 8. */
-  private static ByteBuffer header(List<TensorData> ordered, Map<String, String> metadata) {
+  private static ByteBuffer header(List<TensorInfo> ordered, Map<String, String> metadata) {
     ByteArrayOutputStream json = new ByteArrayOutputStream();
     try (JsonGenerator generator = Json.STRICT.createGenerator(json)) {
       generator.writeStartObject();
@@ -82,8 +125,8 @@ public final class SafetensorsWriter {
         generator.writeEndObject();
       }
       long offset = 0;
-      for (TensorData tensor : ordered) {
-        long end = offset + tensor.raw().remaining();
+      for (TensorInfo tensor : ordered) {
+        long end = offset + tensor.bytes();
         writeEntry(generator, tensor, offset, end);
         offset = end;
       }
@@ -108,7 +151,7 @@ public final class SafetensorsWriter {
     return bytes.putLong(json.size()).put(json.toByteArray()).flip();
   }
 
-  private static void writeEntry(JsonGenerator generator, TensorData tensor, long offset, long end)
+  private static void writeEntry(JsonGenerator generator, TensorInfo tensor, long offset, long end)
       throws IOException {
     generator.writeObjectFieldStart(tensor.name());
     generator.writeStringField("dtype", tensor.dtype().name());

@@ -106,6 +106,11 @@ final class ShardedWeights implements WeightSource {
     return fileOf.containsKey(name);
   }
 
+  /** The file that holds a tensor. */
+  Path path(String name) {
+    return file(name).path();
+  }
+
   TensorInfo info(String name) {
     return file(name).info(name);
   }

@@ -106,6 +106,20 @@ public final class Philox {
     return (longAt(position) >>> 11) * 0x1.0p-53;
   }
 
+  /** {@link #doubleAt} of {@code n} positions from {@code from}, in about half the time. */
+  public void doubles(long from, int n, double[] into) {
+    int[] out = new int[4];
+    for (int i = 0; i < n; i++) {
+      long position = from + i;
+      if (i == 0 || (position & 1) == 0) {
+        block(position >>> 1, out);
+      }
+      int at = (int) (position & 1) * 2;
+      long bits = ((long) out[at] << 32) | (out[at + 1] & 0xFFFFFFFFL);
+      into[i] = (bits >>> 11) * 0x1.0p-53;
+    }
+  }
+
   /**
    * Standard normal at {@code position}, by Box-Muller with {@link StrictMath}: the same bits on
    * every machine.

@@ -65,4 +65,16 @@ class PhiloxTest {
     }
     return sum / values.length;
   }
+
+  @Test
+  void manyNumbersAreThoseOfEachPosition() {
+    Philox random = Philox.of(9, "many");
+    for (long from : new long[] {0, 1, 6, 7_000_000_001L}) {
+      double[] many = new double[9];
+      random.doubles(from, 9, many);
+      for (int i = 0; i < 9; i++) {
+        assertThat(many[i]).isEqualTo(random.doubleAt(from + i));
+      }
+    }
+  }
 }

@@ -10,11 +10,11 @@ import picocli.CommandLine.Parameters;
 
 @picocli.CommandLine.Command(
     name = "inspect",
-    description = "Show what is in a model, adapter or run folder, or a .safetensors file.")
+    description =
+        "Show what is in a model, adapter or run folder, a .safetensors file or a compressed"
+            + " adapter.")
 final class InspectCommand implements Command {
-  @Parameters(
-      paramLabel = "PATH",
-      description = "A folder, a .safetensors file, or bundled:all-MiniLM-L6-v2.")
+  @Parameters(paramLabel = "PATH", description = "A folder, a file, or bundled:all-MiniLM-L6-v2.")
   private String path = "";
 
   @Option(names = "--tensors", description = "List every tensor.")

@@ -3,6 +3,9 @@ package org.sparkpeft.federated.cli;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
+import java.io.InputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
@@ -18,6 +21,8 @@ import org.sparkpeft.core.io.SafetensorsFile;
 import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
+import org.sparkpeft.merge.adapter.AdapterFile;
+import org.sparkpeft.merge.compress.PayloadStatistics;
 
 /** Describes files of this project's kinds, without loading weights. */
 final class Inspection {
@@ -39,7 +44,7 @@ final class Inspection {
    */
   Outcome of(Path path) {
     if (Files.isRegularFile(path)) {
-      return safetensors(path);
+      return isCompressed(path) ? compressed(path, AdapterFile.read(path)) : safetensors(path);
     }
     if (!Files.isDirectory(path)) {
       throw new DataException("no such file or folder: " + path);
@@ -66,6 +71,54 @@ final class Inspection {
       opened.metadata().forEach((key, value) -> sheet.add("metadata." + key, value));
       return sheet.outcome();
     }
+  }
+
+  private static boolean isCompressed(Path file) {
+    try (InputStream in = Files.newInputStream(file)) {
+      byte[] start = in.readNBytes(4);
+      return start.length == 4
+          && ByteBuffer.wrap(start).order(ByteOrder.LITTLE_ENDIAN).getInt() == AdapterFile.MAGIC;
+    } catch (IOException e) {
+      throw new DataException("cannot read " + file, e);
+    }
+  }
+
+  /** What a compressed adapter holds and how near its size is to the least possible. */
+  Outcome compressed(Path path, AdapterFile file) {
+    PayloadStatistics statistics = file.statistics();
+    Sheet sheet = new Sheet("compressed adapter", path);
+    sheet.add("peft_type", file.config().path("peft_type").asText());
+    sheet.add("base_model_name_or_path", file.config().path("base_model_name_or_path").asText());
+    sheet.add("pipeline", file.pipeline());
+    if (!file.reference().isEmpty()) {
+      sheet.add("reference_sha256", file.reference());
+    }
+    sheet.add("parameters", statistics.size());
+    sheet.add("kept", statistics.kept());
+    sheet.add("density", rounded((double) statistics.kept() / statistics.size()));
+    sheet.add("bytes", file.fileBytes());
+    sheet.add("payload_bytes", (long) statistics.payloadBytes());
+    sheet.add("entropy_bound_bytes", (long) Math.ceil(statistics.boundBits() / 8));
+    sheet.add("bits_per_parameter", rounded((double) statistics.bits() / statistics.size()));
+    sheet.add("over_bound_percent", rounded(100 * statistics.overhead()));
+    sheet.add("times_smaller_than_fp16", rounded(2.0 * statistics.size() / file.fileBytes()));
+    Map<String, String> sections = new LinkedHashMap<>();
+    for (PayloadStatistics.Section section : statistics.sections()) {
+      sections.put(
+          section.tensor(),
+          String.format(
+              Locale.ROOT,
+              "%,d of %,d, density %.4f",
+              section.kept(),
+              section.size(),
+              section.density()));
+    }
+    sheet.add("sections", sections);
+    return sheet.outcome();
+  }
+
+  private static double rounded(double value) {
+    return Double.isFinite(value) ? Math.round(value * 10_000) / 10_000.0 : 0;
   }
 
   private Outcome adapter(Path folder) {

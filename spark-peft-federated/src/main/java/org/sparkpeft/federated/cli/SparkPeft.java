@@ -31,6 +31,10 @@ import picocli.CommandLine.ScopeType;
       EvaluateCommand.class,
       PredictCommand.class,
       InspectCommand.class,
+      MergeCommand.class,
+      CompressCommand.class,
+      DecompressCommand.class,
+      BenchCommand.class,
       ClusterCommand.class,
       VersionCommand.class,
       CompletionCommand.class

@@ -211,7 +211,7 @@ class SparkPeftTest {
     List<List<String>> commands = new ArrayList<>();
     collect(line().commandLine(), List.of(), commands);
 
-    assertThat(commands).hasSize(12);
+    assertThat(commands).hasSize(18);
     for (List<String> command : commands) {
       List<String> arguments = new ArrayList<>(command);
       arguments.add("--help");

@@ -148,7 +148,7 @@ public final class Sparsifiers {
     }
 
     /** Writes the keep-probabilities of {@code values[from..from + n)} into the same range. */
-    void probabilities(float[] values, int from, int n, double[] into) {
+    public void probabilities(float[] values, int from, int n, double[] into) {
       // Magnitude bits above, reversed index below: one sort of longs gives the ranks.
       long[] keys = new long[n];
       for (int i = 0; i < n; i++) {

@@ -1,7 +1,12 @@
 package org.sparkpeft.merge.method;
 
-/** Last step of a merge: the values of all vectors at an entry become one. */
+/** Last step of a merge: the values of all vectors at an entry become one. Allocates nothing. */
 final class Combine {
+  /** Up to this many vectors, sums of weights are looked up by who agrees. */
+  private static final int TABLE_VECTORS = 10;
+
+  private static final double NEARLY_ZERO = 1e-8;
+
   private Combine() {}
 
   /** What the sum of agreeing values is divided by. */
@@ -14,50 +19,219 @@ final class Combine {
     ONE
   }
 
-  /** factor * sum of weight * value. */
-  static float[] weightedSum(Inputs inputs, double factor) {
-    float[] result = new float[inputs.size()];
-    double[] terms = new double[inputs.count()];
-    for (int i = 0; i < result.length; i++) {
-      for (int t = 0; t < terms.length; t++) {
-        terms[t] = inputs.weight(t) * inputs.value(t, i);
-      }
-      result[i] = (float) (factor * Inputs.sum(terms, terms.length));
+  /** factor * sum of weight * value, summed in the order of the vectors. */
+  static void weightedSum(Block block, double[] weights, double factor, float[] out) {
+    int n = block.length();
+    switch (weights.length) {
+      case 1 -> sumOne(block.values(0), weights[0], factor, out, n);
+      case 2 -> sumTwo(block.values(0), block.values(1), weights[0], weights[1], factor, out, n);
+      case 3 -> sumThree(block, weights, factor, out, n);
+      default -> sumMany(block, weights, factor, out, n);
     }
-    return result;
+  }
+
+  private static void sumOne(float[] x, double w, double factor, float[] out, int n) {
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factor * (w * x[i]));
+    }
+  }
+
+  private static void sumTwo(
+      float[] x, float[] y, double v, double w, double factor, float[] out, int n) {
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factor * (v * x[i] + w * y[i]));
+    }
+  }
+
+  private static void sumThree(Block block, double[] weights, double factor, float[] out, int n) {
+    float[] x = block.values(0);
+    float[] y = block.values(1);
+    float[] z = block.values(2);
+    double u = weights[0];
+    double v = weights[1];
+    double w = weights[2];
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factor * (u * x[i] + v * y[i] + w * z[i]));
+    }
+  }
+
+  private static void sumMany(Block block, double[] weights, double factor, float[] out, int n) {
+    double[] sum = block.first();
+    sums(block, weights, sum);
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factor * sum[i]);
+    }
+  }
+
+  /** Writes the weighted sums before rounding. */
+  private static void sums(Block block, double[] weights, double[] sum) {
+    int n = block.length();
+    float[] x = block.values(0);
+    for (int i = 0; i < n; i++) {
+      sum[i] = weights[0] * x[i];
+    }
+    for (int t = 1; t < weights.length; t++) {
+      addTo(sum, block.values(t), weights[t], n);
+    }
+  }
+
+  private static void addTo(double[] sum, float[] x, double w, int n) {
+    for (int i = 0; i < n; i++) {
+      sum[i] += w * x[i];
+    }
   }
 
   /**
-   * factor times the sum of weight * value over the non-zero values of the elected sign, divided. A
-   * divisor of nearly zero, as weights of both signs may give, counts as 1.
+   * Sign of the weighted sum, and factor times the weighted mean of the values on that side; a sum
+   * of zero counts as positive. A total weight of nearly zero, as weights of both signs may give,
+   * counts as 1. The sign of the contribution decides: a negative weight turns a value over.
+   *
+   * <p>Sums are scalar code, in double; what lies between them is done on the bits of the values,
+   * of which compilers make vector code. Values that do not agree are set to zero.
    */
-  static float[] disjoint(Inputs inputs, byte[] signs, Divisor divisor, double factor) {
-    float[] result = new float[inputs.size()];
-    double[] terms = new double[inputs.count()];
-    double[] weights = new double[inputs.count()];
-    for (int i = 0; i < result.length; i++) {
-      int n = 0;
-      for (int t = 0; t < inputs.count(); t++) {
-        float value = inputs.value(t, i);
-        // The sign of the contribution decides: a negative weight turns a value over.
-        double contribution = inputs.weight(t) * value;
-        double agrees = divisor == Divisor.WEIGHT ? contribution : value;
-        if (agrees * signs[i] > 0) {
-          weights[n] = inputs.weight(t);
-          terms[n++] = contribution;
-        }
-      }
-      if (n > 0) {
-        double by =
-            switch (divisor) {
-              case WEIGHT -> Inputs.sum(weights, n);
-              case COUNT -> n;
-              case ONE -> 1;
-            };
-        double sum = Inputs.sum(terms, n);
-        result[i] = (float) (factor * (Math.abs(by) < 1e-8 ? sum : sum / by));
+  static void electByWeight(Block block, double[] weights, double factor, float[] out) {
+    int n = block.length();
+    if (weights.length > TABLE_VECTORS) {
+      electMany(block, weights, factor, out);
+      return;
+    }
+    double[] factors = factors(weights, factor);
+    int[] down = block.signs();
+    int[] who = block.marks();
+    if (weights.length == 3) {
+      signsOfThree(block, weights, down, n);
+    } else {
+      sums(block, weights, block.first());
+      signs(block.first(), down, n);
+    }
+    java.util.Arrays.fill(who, 0, n, 0);
+    for (int t = 0; t < weights.length; t++) {
+      int[] bits = block.toBits(t);
+      keepAgreeing(bits, down, who, weights[t] < 0 ? -1 : 0, t, n);
+      block.fromBits(t);
+    }
+    if (weights.length == 3) {
+      meansOfThree(block, weights, who, factors, out, n);
+    } else {
+      sums(block, weights, block.first());
+      double[] sum = block.first();
+      for (int i = 0; i < n; i++) {
+        out[i] = (float) (factors[who[i]] * sum[i]);
       }
     }
-    return result;
+  }
+
+  /** factor / (sum of weights) for each set of agreeing vectors, one bit for each. */
+  private static double[] factors(double[] weights, double factor) {
+    double[] factors = new double[1 << weights.length];
+    for (int set = 0; set < factors.length; set++) {
+      double sum = 0;
+      for (int t = 0; t < weights.length; t++) {
+        sum += (set >>> t & 1) != 0 ? weights[t] : 0;
+      }
+      factors[set] = factor / divisor(sum);
+    }
+    return factors;
+  }
+
+  private static double divisor(double sum) {
+    return Math.abs(sum) < NEARLY_ZERO ? 1 : sum;
+  }
+
+  /** -1 for negative sums, else 0. */
+  private static void signs(double[] sum, int[] down, int n) {
+    for (int i = 0; i < n; i++) {
+      down[i] = sign(sum[i]);
+    }
+  }
+
+  private static int sign(double sum) {
+    // Adding zero makes a negative zero positive.
+    return (int) (Double.doubleToRawLongBits(sum + 0.0) >> 63);
+  }
+
+  private static void signsOfThree(Block block, double[] weights, int[] down, int n) {
+    float[] x = block.values(0);
+    float[] y = block.values(1);
+    float[] z = block.values(2);
+    double u = weights[0];
+    double v = weights[1];
+    double w = weights[2];
+    for (int i = 0; i < n; i++) {
+      down[i] = sign(u * x[i] + v * y[i] + w * z[i]);
+    }
+  }
+
+  /** Sets values of the other sign to zero and notes in bit {@code t} where one is left. */
+  private static void keepAgreeing(int[] bits, int[] down, int[] who, int turn, int t, int n) {
+    for (int i = 0; i < n; i++) {
+      int agreeing = bits[i] & ~((bits[i] >> 31) ^ turn ^ down[i]);
+      bits[i] = agreeing;
+      who[i] |= (-(agreeing & KeepRule.MAGNITUDE) >>> 31) << t;
+    }
+  }
+
+  private static void meansOfThree(
+      Block block, double[] weights, int[] who, double[] factors, float[] out, int n) {
+    float[] x = block.values(0);
+    float[] y = block.values(1);
+    float[] z = block.values(2);
+    double u = weights[0];
+    double v = weights[1];
+    double w = weights[2];
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factors[who[i]] * (u * x[i] + v * y[i] + w * z[i]));
+    }
+  }
+
+  /** The same for so many vectors that their sets cannot be listed. */
+  private static void electMany(Block block, double[] weights, double factor, float[] out) {
+    int n = block.length();
+    double[] sum = block.first();
+    sums(block, weights, sum);
+    for (int i = 0; i < n; i++) {
+      boolean up = sum[i] >= 0;
+      double value = 0;
+      double weight = 0;
+      for (int t = 0; t < weights.length; t++) {
+        double contribution = weights[t] * block.values(t)[i];
+        if (up ? contribution > 0 : contribution < 0) {
+          value += contribution;
+          weight += weights[t];
+        }
+      }
+      out[i] = (float) (factor / divisor(weight) * value);
+    }
+  }
+
+  /**
+   * factor times the sum of weight * value over the values that have the elected sign, divided.
+   *
+   * @param signs one for each entry, +1 or -1
+   */
+  static void disjoint(
+      Block block, double[] weights, byte[] signs, Divisor divisor, double factor, float[] out) {
+    for (int i = 0; i < block.length(); i++) {
+      int count = 0;
+      double weight = 0;
+      double value = 0;
+      for (int t = 0; t < weights.length; t++) {
+        float own = block.values(t)[i];
+        double contribution = weights[t] * own;
+        double agrees = divisor == Divisor.WEIGHT ? contribution : own;
+        if (agrees * signs[i] > 0) {
+          count++;
+          weight += weights[t];
+          value += contribution;
+        }
+      }
+      double by =
+          switch (divisor) {
+            case WEIGHT -> divisor(weight);
+            case COUNT -> Math.max(1, count);
+            case ONE -> 1;
+          };
+      out[i] = (float) (factor / by * value);
+    }
   }
 }

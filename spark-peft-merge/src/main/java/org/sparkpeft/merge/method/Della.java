@@ -1,8 +1,7 @@
 package org.sparkpeft.merge.method;
 
+import java.util.ArrayList;
 import java.util.List;
-import org.sparkpeft.core.vector.TaskVector;
-import org.sparkpeft.merge.compress.Sparsifiers;
 
 /**
  * DELLA-Merging (Deep et al., 2024): like {@link Dare}, but in each row larger magnitudes are kept
@@ -23,12 +22,60 @@ public record Della(
     Combination combination,
     Rescale rescale,
     long seed)
-    implements MergeMethod {
+    implements BlockwiseMethod {
+
+  public Della {
+    requireWindow(new Share(1, density, 0, epsilon));
+    if (!Double.isFinite(lambda)) {
+      throw new IllegalArgumentException("lambda must be finite, got " + lambda);
+    }
+  }
 
   @Override
-  public TaskVector merge(List<TaskVector> vectors, List<Double> weights) {
-    Inputs inputs = Inputs.of(vectors, weights);
-    Sparsifiers.Della drop = new Sparsifiers.Della(density, epsilon);
-    return combination.merge(RandomDrop.apply(inputs, drop, rescale, seed), lambda);
+  public Share share(double weight) {
+    return new Share(weight, density, 0, epsilon);
+  }
+
+  private static void requireWindow(Share share) {
+    double low = share.density() - share.epsilon();
+    double high = share.density() + share.epsilon();
+    if (!(low > 0 && high < 1)) {
+      throw new IllegalArgumentException(
+          "density +- epsilon must lie in (0, 1), got "
+              + share.density()
+              + " +- "
+              + share.epsilon());
+    }
+  }
+
+  @Override
+  public void check(List<Share> shares) {
+    shares.forEach(Della::requireWindow);
+  }
+
+  @Override
+  public boolean draws() {
+    return true;
+  }
+
+  @Override
+  public TensorPlan plan(TensorScan tensor, List<Share> shares, List<KeepRule> trims) {
+    List<VectorStep> steps = new ArrayList<>();
+    for (int t = 0; t < shares.size(); t++) {
+      steps.add(step(tensor, t, shares.get(t), rescale == Rescale.PROBABILITY ? 0 : 1));
+    }
+    if (rescale == Rescale.L1) {
+      double[] factors = Rescale.l1(tensor, steps);
+      for (int t = 0; t < factors.length; t++) {
+        steps.set(t, step(tensor, t, shares.get(t), factors[t]));
+      }
+    }
+    return new BlockPlan(steps, BlockPlan.weights(shares), combination, lambda);
+  }
+
+  private VectorStep step(TensorScan tensor, int t, Share share, double factor) {
+    VectorStep.Draw draw = new VectorStep.Draw(seed, tensor.identity(t), tensor.name());
+    return new VectorStep.RankedDrop(
+        draw, tensor.columns(), share.density(), share.epsilon(), factor);
   }
 }

@@ -49,16 +49,16 @@ public enum ElectSign {
     return 1;
   }
 
-  /** A sign for each entry. */
-  byte[] signs(Inputs inputs) {
-    byte[] signs = new byte[inputs.size()];
-    double[] votes = new double[inputs.count()];
+  /** A sign for each entry of a block. */
+  byte[] signs(Block block, double[] weights) {
+    byte[] signs = new byte[block.length()];
     long balance = 0;
     for (int i = 0; i < signs.length; i++) {
-      for (int t = 0; t < votes.length; t++) {
-        votes[t] = vote(inputs.value(t, i), inputs.weight(t));
+      double sum = 0;
+      for (int t = 0; t < weights.length; t++) {
+        sum += vote(block.values(t)[i], weights[t]);
       }
-      signs[i] = (byte) Math.signum(Inputs.sum(votes, votes.length));
+      signs[i] = (byte) Math.signum(sum);
       balance += signs[i];
     }
     byte resolved = resolve(balance);

@@ -45,6 +45,15 @@ final class Inputs {
     return new Inputs(layout, values, factors);
   }
 
+  /** All values as one block. */
+  Block block() {
+    Block block = new Block(count(), size()).at(0, size());
+    for (int t = 0; t < count(); t++) {
+      System.arraycopy(values[t], 0, block.values(t), 0, size());
+    }
+    return block;
+  }
+
   ParameterLayout layout() {
     return layout;
   }
@@ -64,14 +73,6 @@ final class Inputs {
 
   double weight(int vector) {
     return weights[vector];
-  }
-
-  /**
-   * Sum of weights, whatever their order; 1 when it is nearly 0, as weights of both signs may be.
-   */
-  double totalWeight() {
-    double total = sum(weights.clone(), weights.length);
-    return Math.abs(total) < 1e-8 ? 1 : total;
   }
 
   /** These inputs with their vectors changed. */

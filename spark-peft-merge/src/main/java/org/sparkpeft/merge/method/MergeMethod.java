@@ -7,7 +7,7 @@ import org.sparkpeft.core.vector.TaskVector;
 /**
  * Several task vectors become one. A merge is a pure function: the same vectors and weights give
  * the same bits, and where a method treats its vectors alike, so does any order of them, because
- * every sum over vectors is taken in the order of its terms' values.
+ * sums over vectors are taken in an order that only the vectors decide.
  */
 public interface MergeMethod {
   /**

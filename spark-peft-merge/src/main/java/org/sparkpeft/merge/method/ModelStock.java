@@ -1,8 +1,7 @@
 package org.sparkpeft.merge.method;
 
+import java.util.Collections;
 import java.util.List;
-import org.sparkpeft.core.vector.ParameterLayout;
-import org.sparkpeft.core.vector.TaskVector;
 
 /**
  * Model Stock (Jang et al., "Model Stock: All we need is just a few fine-tuned models", 2024): for
@@ -10,22 +9,25 @@ import org.sparkpeft.core.vector.TaskVector;
  * cos), cos being the mean cosine of the angle between two of them. The less they agree, the nearer
  * the result is to the base; below 0 it is the base itself. Weights must be equal.
  */
-public record ModelStock() implements MergeMethod {
+public record ModelStock() implements BlockwiseMethod {
   @Override
-  public TaskVector merge(List<TaskVector> vectors, List<Double> weights) {
-    Inputs inputs = Inputs.of(vectors, weights);
-    if (weights.stream().distinct().count() > 1) {
-      throw new IllegalArgumentException("Model Stock has no weights, got " + weights);
+  public Share share(double weight) {
+    return Share.of(weight);
+  }
+
+  @Override
+  public void check(List<Share> shares) {
+    if (shares.stream().distinct().count() > 1) {
+      throw new IllegalArgumentException(
+          "Model Stock has no weights, got " + BlockPlan.weights(shares));
     }
-    int n = inputs.count();
-    float[] merged = new Average().merge(vectors).toArray();
-    for (ParameterLayout.Entry entry : inputs.layout().entries()) {
-      double ratio = n == 1 ? 1 : ratio(n, meanCosine(vectors, entry));
-      for (int i = entry.offset(); i < entry.end(); i++) {
-        merged[i] = (float) (ratio * merged[i]);
-      }
-    }
-    return TaskVector.wrap(inputs.layout(), merged);
+  }
+
+  @Override
+  public TensorPlan plan(TensorScan tensor, List<Share> shares, List<KeepRule> trims) {
+    int n = shares.size();
+    double ratio = n == 1 ? 1 : ratio(n, meanCosine(Angles.of(tensor), n));
+    return BlockPlan.of(Collections.nCopies(n, 1.0), Combination.LINEAR, ratio / n);
   }
 
   /** The share of the mean for {@code n} vectors at a mean cosine. */
@@ -33,15 +35,13 @@ public record ModelStock() implements MergeMethod {
     return cosine <= 0 ? 0 : n * cosine / (1 + (n - 1) * cosine);
   }
 
-  private static double meanCosine(List<TaskVector> vectors, ParameterLayout.Entry entry) {
-    int n = vectors.size();
-    double[] cosines = new double[n * (n - 1) / 2];
-    int pairs = 0;
+  private static double meanCosine(Angles angles, int n) {
+    double sum = 0;
     for (int a = 0; a < n; a++) {
       for (int b = 0; b < a; b++) {
-        cosines[pairs++] = Angles.cosine(vectors.get(a), vectors.get(b), entry);
+        sum += angles.cosine(a, b);
       }
     }
-    return Inputs.sum(cosines, pairs) / pairs;
+    return 2 * sum / (n * (n - 1.0));
   }
 }

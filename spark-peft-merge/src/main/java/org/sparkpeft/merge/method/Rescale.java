@@ -1,6 +1,6 @@
 package org.sparkpeft.merge.method;
 
-import org.sparkpeft.core.vector.ParameterLayout;
+import java.util.List;
 
 /** What makes up for entries dropped at random. */
 public enum Rescale {
@@ -9,30 +9,43 @@ public enum Rescale {
   /**
    * Each tensor regains its L1 norm from before (mergekit): right in size, for small tensors too.
    */
-  L1;
+  L1,
+  /** Nothing: the result shrinks. */
+  NONE;
 
   /**
-   * Rescales what {@link #PROBABILITY} gave.
+   * The factor on what each vector's step keeps of a tensor that restores its L1 norm; 1 if nothing
+   * is kept.
    *
-   * @param before values before dropping
-   * @param after values after dropping, divided by their probability; may be changed
+   * @param steps drop entries and do not rescale
    */
-  float[] apply(ParameterLayout layout, float[] before, float[] after) {
-    if (this == PROBABILITY) {
-      return after;
+  static double[] l1(TensorScan tensor, List<VectorStep> steps) {
+    int n = steps.size();
+    double[] all = new double[n];
+    double[] kept = new double[n];
+    boolean wholeRows = steps.stream().anyMatch(VectorStep::wholeRows);
+    tensor.forEachBlock(
+        wholeRows,
+        block -> {
+          for (int t = 0; t < n; t++) {
+            float[] values = block.values(t);
+            all[t] = addMagnitudes(all[t], values, block.length());
+            steps.get(t).apply(values, block.length(), block.from(), block.first());
+            kept[t] = addMagnitudes(kept[t], values, block.length());
+          }
+        });
+    double[] factors = new double[n];
+    for (int t = 0; t < n; t++) {
+      factors[t] = kept[t] > 0 ? all[t] / kept[t] : 1;
     }
-    for (ParameterLayout.Entry entry : layout.entries()) {
-      double kept = 0;
-      double all = 0;
-      for (int i = entry.offset(); i < entry.end(); i++) {
-        all += Math.abs(before[i]);
-        after[i] = after[i] == 0 ? 0 : before[i];
-        kept += Math.abs(after[i]);
-      }
-      for (int i = entry.offset(); i < entry.end() && kept > 0; i++) {
-        after[i] = (float) (after[i] * (all / kept));
-      }
+    return factors;
+  }
+
+  private static double addMagnitudes(double sum, float[] values, int n) {
+    double total = sum;
+    for (int i = 0; i < n; i++) {
+      total += Math.abs(values[i]);
     }
-    return after;
+    return total;
   }
 }

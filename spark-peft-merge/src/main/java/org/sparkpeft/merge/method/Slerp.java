@@ -1,6 +1,6 @@
 package org.sparkpeft.merge.method;
 
-import org.sparkpeft.core.vector.ParameterLayout;
+import java.util.List;
 import org.sparkpeft.core.vector.TaskVector;
 
 /**
@@ -8,9 +8,12 @@ import org.sparkpeft.core.vector.TaskVector;
  * a) / sin(a) * second, a being the angle between them. Where they are nearly parallel or opposite
  * (|cos a| above 0.9995), or one is zero, it is linear interpolation.
  *
+ * <p>As a {@link BlockwiseMethod} it takes t from the weights: weight of the second over the sum of
+ * both, so that t may differ from tensor to tensor.
+ *
  * @param t 0 gives the first, 1 the second
  */
-public record Slerp(double t) {
+public record Slerp(double t) implements BlockwiseMethod {
   private static final double NEARLY_PARALLEL = 0.9995;
 
   public Slerp {
@@ -21,24 +24,42 @@ public record Slerp(double t) {
 
   /** Interpolates. */
   public TaskVector merge(TaskVector first, TaskVector second) {
-    float[] merged = new float[first.size()];
-    if (!first.layout().equals(second.layout())) {
+    return merge(List.of(first, second), List.of(1 - t, t));
+  }
+
+  @Override
+  public Share share(double weight) {
+    return Share.of(weight);
+  }
+
+  @Override
+  public boolean ordered() {
+    return true;
+  }
+
+  @Override
+  public void check(List<Share> shares) {
+    boolean inRange = shares.stream().allMatch(share -> share.weight() >= 0);
+    double total = shares.stream().mapToDouble(Share::weight).sum();
+    if (shares.size() != 2 || !inRange || !(total > 0)) {
       throw new IllegalArgumentException(
-          "layouts differ: " + first.layout() + " and " + second.layout());
+          "spherical interpolation needs two vectors and weights from 0 up, not both 0, got "
+              + BlockPlan.weights(shares));
     }
-    for (ParameterLayout.Entry entry : first.layout().entries()) {
-      double cosine = Angles.cosine(first, second, entry);
-      double left = 1 - t;
-      double right = t;
-      if (Math.abs(cosine) <= NEARLY_PARALLEL && Angles.bothNonZero(first, second, entry)) {
-        double angle = StrictMath.acos(cosine);
-        left = StrictMath.sin((1 - t) * angle) / StrictMath.sin(angle);
-        right = StrictMath.sin(t * angle) / StrictMath.sin(angle);
-      }
-      for (int i = entry.offset(); i < entry.end(); i++) {
-        merged[i] = (float) (left * first.get(i) + right * second.get(i));
-      }
+  }
+
+  @Override
+  public TensorPlan plan(TensorScan tensor, List<Share> shares, List<KeepRule> trims) {
+    double total = shares.get(0).weight() + shares.get(1).weight();
+    double right = shares.get(1).weight() / total;
+    double left = 1 - right;
+    Angles angles = Angles.of(tensor);
+    double cosine = angles.cosine(0, 1);
+    if (Math.abs(cosine) <= NEARLY_PARALLEL && angles.bothNonZero(0, 1)) {
+      double angle = StrictMath.acos(cosine);
+      left = StrictMath.sin(left * angle) / StrictMath.sin(angle);
+      right = StrictMath.sin(right * angle) / StrictMath.sin(angle);
     }
-    return TaskVector.wrap(first.layout(), merged);
+    return BlockPlan.of(List.of(left, right), Combination.LINEAR, 1);
   }
 }

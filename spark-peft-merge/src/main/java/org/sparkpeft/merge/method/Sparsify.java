@@ -1,6 +1,7 @@
 package org.sparkpeft.merge.method;
 
 import java.util.Arrays;
+import java.util.List;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.TaskVector;
 import org.sparkpeft.merge.compress.TopKSelection;
@@ -41,6 +42,15 @@ public final class Sparsify {
       into[kept[i]] = values[i];
     }
     return into;
+  }
+
+  /** The rules by which each vector of a tensor is trimmed to its density. */
+  static List<KeepRule> rules(TensorScan tensor, List<Share> shares) {
+    long[] counts =
+        shares.stream()
+            .mapToLong(share -> MagnitudeSearch.keptCount(share.density(), tensor.size()))
+            .toArray();
+    return Selections.within(tensor, counts);
   }
 
   /**

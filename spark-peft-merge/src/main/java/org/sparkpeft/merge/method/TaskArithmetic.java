@@ -10,7 +10,7 @@ import org.sparkpeft.core.vector.TaskVector;
  *
  * @param lambda factor on the sum; published values are about 0.3..0.4 for eight tasks
  */
-public record TaskArithmetic(double lambda) implements MergeMethod {
+public record TaskArithmetic(double lambda) implements BlockwiseMethod {
   public TaskArithmetic {
     if (!Double.isFinite(lambda)) {
       throw new IllegalArgumentException("lambda must be finite, got " + lambda);
@@ -18,9 +18,13 @@ public record TaskArithmetic(double lambda) implements MergeMethod {
   }
 
   @Override
-  public TaskVector merge(List<TaskVector> vectors, List<Double> weights) {
-    Inputs inputs = Inputs.of(vectors, weights);
-    return TaskVector.wrap(inputs.layout(), Combine.weightedSum(inputs, lambda));
+  public Share share(double weight) {
+    return Share.of(weight);
+  }
+
+  @Override
+  public TensorPlan plan(TensorScan tensor, List<Share> shares, List<KeepRule> trims) {
+    return BlockPlan.of(BlockPlan.weights(shares), Combination.LINEAR, lambda);
   }
 
   /** -lambda v: added to the base model, it forgets what v learnt. */

@@ -1,5 +1,6 @@
 package org.sparkpeft.merge.method;
 
+import java.util.Arrays;
 import java.util.List;
 import org.sparkpeft.core.vector.TaskVector;
 
@@ -23,7 +24,7 @@ import org.sparkpeft.core.vector.TaskVector;
  * @param convention which definition
  */
 public record Ties(double density, boolean perTensor, double lambda, Convention convention)
-    implements MergeMethod {
+    implements BlockwiseMethod {
 
   /** Whose definition of TIES. */
   public enum Convention {
@@ -31,6 +32,8 @@ public record Ties(double density, boolean perTensor, double lambda, Convention 
     MERGEKIT,
     /** Signs of unweighted sums; sum(w v) over the number of agreeing vectors (HF PEFT). */
     HF_PEFT,
+    /** Weighted signs; sum(w v), not divided by anything: mergekit's without normalize. */
+    SUM,
     /**
      * The paper's released code: trimming at a threshold with ties, unweighted signs, a zero sum
      * taking the majority's sign, plain mean. Weights must be equal; {@code perTensor} is not used.
@@ -75,27 +78,56 @@ public record Ties(double density, boolean perTensor, double lambda, Convention 
   }
 
   @Override
+  public Share share(double weight) {
+    return new Share(weight, density, 0, 0);
+  }
+
+  @Override
+  public boolean trimsGlobally() {
+    return !perTensor;
+  }
+
+  @Override
+  public TensorPlan plan(TensorScan tensor, List<Share> shares, List<KeepRule> trims) {
+    if (convention == Convention.PAPER) {
+      throw new IllegalArgumentException(
+          "the paper's TIES looks at all entries at once; use another convention for large models");
+    }
+    List<KeepRule> rules = perTensor ? Sparsify.rules(tensor, shares) : trims;
+    List<VectorStep> steps = rules.stream().<VectorStep>map(VectorStep.Keep::new).toList();
+    Combination combination =
+        switch (convention) {
+          case MERGEKIT -> Combination.TIES;
+          case SUM -> Combination.TIES_SUM;
+          case HF_PEFT, PAPER -> Combination.TIES_HF;
+        };
+    return new BlockPlan(steps, BlockPlan.weights(shares), combination, lambda);
+  }
+
+  @Override
   public TaskVector merge(List<TaskVector> vectors, List<Double> weights) {
-    Inputs trimmed = Inputs.of(vectors.stream().map(this::trim).toList(), weights);
-    if (convention == Convention.PAPER && weights.stream().distinct().count() > 1) {
+    return convention == Convention.PAPER
+        ? mergeAsPublished(vectors, weights)
+        : BlockwiseMethod.super.merge(vectors, weights);
+  }
+
+  private TaskVector mergeAsPublished(List<TaskVector> vectors, List<Double> weights) {
+    if (weights.stream().distinct().count() > 1) {
       throw new IllegalArgumentException(
           "the paper's TIES has no weights, got " + weights + "; use convention MERGEKIT");
     }
-    float[] merged =
-        switch (convention) {
-          case MERGEKIT ->
-              Combine.disjoint(
-                  trimmed, ElectSign.WEIGHTED_MASS.signs(trimmed), Combine.Divisor.WEIGHT, lambda);
-          case HF_PEFT ->
-              Combine.disjoint(
-                  trimmed, ElectSign.MASS.signs(trimmed), Combine.Divisor.COUNT, lambda);
-          case PAPER ->
-              Combine.disjoint(
-                  trimmed,
-                  ElectSign.MASS_OR_MAJORITY.signs(trimmed),
-                  Combine.Divisor.WEIGHT,
-                  lambda);
-        };
+    Inputs trimmed = Inputs.of(vectors.stream().map(this::trim).toList(), weights);
+    Block whole = trimmed.block();
+    double[] ones = new double[vectors.size()];
+    Arrays.fill(ones, 1);
+    float[] merged = new float[trimmed.size()];
+    Combine.disjoint(
+        whole,
+        ones,
+        ElectSign.MASS_OR_MAJORITY.signs(whole, ones),
+        Combine.Divisor.WEIGHT,
+        lambda,
+        merged);
     return TaskVector.wrap(trimmed.layout(), merged);
   }
 }

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.within;
 import static org.sparkpeft.merge.method.Merged.vector;
 
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.vector.ParameterVector;
 import org.sparkpeft.core.vector.TaskVector;
@@ -78,19 +79,41 @@ class FurtherMethodsTest {
 
   @Test
   void normRescalingRestoresTheTensorsSize() {
-    float[] before = {.4f, -.2f, .1f, .3f};
-    float[] after = {.8f, 0, .2f, 0};
-    assertThat(Rescale.L1.apply(vector(before).layout(), before, after))
-        .containsExactly(new float[] {.8f, 0, .2f, 0}, within(1e-6f));
+    TaskVector before = vector(.4f, -.2f, .1f, .3f);
+    List<TaskVector> kept =
+        IntStream.range(0, 200)
+            .mapToObj(seed -> new Dare(.5, 1, Combination.LINEAR, Rescale.L1, seed))
+            .map(dare -> dare.merge(List.of(before)))
+            .filter(v -> v.get(0) != 0 && v.get(1) == 0 && v.get(2) != 0 && v.get(3) == 0)
+            .toList();
+    assertThat(kept).isNotEmpty();
+    kept.forEach(merged -> close(merged, 1e-6, .8f, 0, .2f, 0));
     TaskVector tau = Merged.random(1, 6).get(0);
     TaskVector merged = new Dare(.5, 1, Combination.LINEAR, Rescale.L1, 3).merge(List.of(tau));
     double all = 0;
-    double kept = 0;
+    double remaining = 0;
     for (int i = tau.layout().entry("b").offset(); i < tau.layout().entry("b").end(); i++) {
       all += Math.abs(tau.get(i));
-      kept += Math.abs(merged.get(i));
+      remaining += Math.abs(merged.get(i));
     }
-    assertThat(kept).isCloseTo(all, within(1e-5));
+    assertThat(remaining).isCloseTo(all, within(1e-5));
+  }
+
+  @Test
+  void withoutRescalingValuesStayAsTheyAre() {
+    TaskVector tau = Merged.random(1, 6).get(0);
+    for (BlockwiseMethod method :
+        List.of(
+            new Dare(.5, 1, Combination.LINEAR, Rescale.NONE, 3),
+            new Della(.5, .2, 1, Combination.LINEAR, Rescale.NONE, 3))) {
+      TaskVector merged = method.merge(List.of(tau));
+      int kept = 0;
+      for (int i = 0; i < tau.size(); i++) {
+        assertThat(merged.get(i)).isIn(0f, tau.get(i));
+        kept += merged.get(i) == 0 ? 0 : 1;
+      }
+      assertThat(kept).isBetween(tau.size() / 3, tau.size() * 2 / 3);
+    }
   }
 
   @Test

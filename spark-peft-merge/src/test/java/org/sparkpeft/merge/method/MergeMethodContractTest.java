@@ -25,6 +25,8 @@ class MergeMethodContractTest {
         new Breadcrumbs(0.3, 0.05, 0.4, Combination.LINEAR),
         new PcbMerging(0.2, 1, true),
         new ModelStock(),
+        new MultiSlerp(),
+        new Breadcrumbs(0.3, 0.05, 0.4, Combination.TIES, true),
         new ConsensusMask(new TaskArithmetic(0.4), 0.4, 2));
   }
 

@@ -45,8 +45,8 @@ class TaskArithmeticTest {
     assertThatThrownBy(() -> average.merge(List.of(vectors.get(0), vector(1, 2))))
         .hasMessageContaining("vector 1 has");
     assertThatThrownBy(() -> average.merge(List.of(vector(Float.NaN))))
-        .hasMessageContaining("not finite");
+        .hasMessageContaining("not finite: entry 0 of t");
     assertThatThrownBy(() -> average.merge(vectors, List.of(1.0, Double.NaN)))
-        .hasMessageContaining("not finite");
+        .hasMessageContaining("must be finite");
   }
 }

@@ -51,6 +51,7 @@ class TiesTest {
     assertMerged(
         new Ties(0.6, false, 1, Convention.MERGEKIT), weights, .4f, .533333f, 0, -.3f, .4f);
     assertMerged(new Ties(0.6, false, 1, Convention.HF_PEFT), weights, .4f, .8f, 0, -.6f, .4f);
+    assertMerged(new Ties(0.6, false, 1, Convention.SUM), weights, .8f, 1.6f, 0, -.6f, .4f);
     assertThatThrownBy(() -> new Ties(0.6, false, 1, Convention.PAPER).merge(TAUS, weights))
         .hasMessageContaining("no weights");
   }

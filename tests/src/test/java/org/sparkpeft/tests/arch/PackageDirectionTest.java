@@ -100,6 +100,12 @@ class PackageDirectionTest {
     table.put(
         "merge.method", List.of("core.vector", "core.error", "core.random", "merge.compress"));
     table.put(
+        "merge.spark",
+        List.of("core.io", "core.vector", "core.error", "merge.method", JACKSON, SPARK, SCALA));
+    table.put(
+        "merge.adapter",
+        List.of("core.io", "core.vector", "core.error", "merge.method", "merge.compress", JACKSON));
+    table.put(
         "federated.aggregate",
         List.of("core.vector", "core.error", "merge.method", "merge.compress"));
     table.put(

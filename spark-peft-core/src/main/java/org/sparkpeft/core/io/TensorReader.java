@@ -1,0 +1,144 @@
+package org.sparkpeft.core.io;
+
+import java.io.Closeable;
+import java.io.EOFException;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.ShortBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.HashMap;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.error.DataException;
+
+/**
+ * Reads parts of stored tensors into arrays that are used again and again. It reads rather than
+ * maps the files: what has been read need not stay in this process, so a merge of many large files
+ * stays small. For one thread.
+ */
+public final class TensorReader implements Closeable {
+  private final Map<String, FileChannel> channels = new HashMap<>();
+  private final ByteBuffer bytes;
+  private final short[] shorts;
+  private final int capacity;
+  private final int aheadBytes;
+
+  /** What the buffer holds: elements {@code [heldFrom, heldTo)} of a tensor. */
+  private @Nullable StoredTensor held;
+
+  private long heldFrom;
+  private long heldTo;
+
+  /**
+   * @param capacity most elements of one read
+   * @param aheadBytes bytes fetched from the file at once, where a read is shorter; more of them
+   *     mean fewer calls to the system where a tensor is read from one end to the other
+   */
+  public TensorReader(int capacity, int aheadBytes) {
+    this.capacity = capacity;
+    this.bytes =
+        ByteBuffer.allocateDirect(Math.max(8 * capacity, aheadBytes))
+            .order(ByteOrder.LITTLE_ENDIAN);
+    this.aheadBytes = Math.min(aheadBytes, bytes.capacity());
+    this.shorts = new short[capacity];
+  }
+
+  /**
+   * Reads {@code count} elements from {@code from} on, widened exactly (F64: rounded).
+   *
+   * @throws DataException if the tensor holds integers or the file is shorter than it was
+   */
+  public void read(StoredTensor tensor, long from, int count, float[] into) {
+    TensorData.requireFloating(tensor.name(), tensor.dtype());
+    fill(tensor, from, count);
+    switch (tensor.dtype()) {
+      case BF16 -> {
+        halves(count);
+        for (int i = 0; i < count; i++) {
+          into[i] = Float.intBitsToFloat(shorts[i] << 16);
+        }
+      }
+      case F16 -> {
+        halves(count);
+        for (int i = 0; i < count; i++) {
+          into[i] = Float16.toFloat(shorts[i]);
+        }
+      }
+      default -> Elements.toFloats(tensor.dtype(), bytes, into, 0);
+    }
+  }
+
+  /** Reads {@code count} elements as they are stored; the buffer is valid until the next read. */
+  public ByteBuffer raw(StoredTensor tensor, long from, int count) {
+    fill(tensor, from, count);
+    return bytes;
+  }
+
+  private void halves(int count) {
+    ShortBuffer view = bytes.asShortBuffer();
+    view.get(shorts, 0, count);
+  }
+
+  /** Puts position and limit of the buffer around the elements. */
+  private void fill(StoredTensor tensor, long from, int count) {
+    if (count > capacity || from < 0 || from + count > tensor.elements()) {
+      throw new IllegalArgumentException(
+          "cannot read " + count + " elements from " + from + " of " + tensor);
+    }
+    if (tensor != held || from < heldFrom || from + count > heldTo) {
+      int wanted = Math.max(count, aheadBytes / tensor.dtype().bytes());
+      fetch(tensor, from, (int) Math.min(wanted, tensor.elements() - from));
+    }
+    int width = tensor.dtype().bytes();
+    int start = (int) (from - heldFrom) * width;
+    bytes.limit(start + count * width).position(start);
+  }
+
+  private void fetch(StoredTensor tensor, long from, int count) {
+    held = null;
+    int width = tensor.dtype().bytes();
+    bytes.clear().limit(count * width);
+    long start = tensor.offset() + from * width;
+    try {
+      FileChannel channel = channel(tensor.file());
+      while (bytes.hasRemaining()) {
+        if (channel.read(bytes, start + bytes.position()) < 0) {
+          throw new EOFException();
+        }
+      }
+    } catch (EOFException e) {
+      throw new DataException(
+          tensor.file() + " ends inside " + tensor.name() + "; it changed while being read", e);
+    } catch (IOException e) {
+      throw new UncheckedIOException("cannot read " + tensor.file(), e);
+    }
+    bytes.clear();
+    held = tensor;
+    heldFrom = from;
+    heldTo = from + count;
+  }
+
+  private FileChannel channel(String file) throws IOException {
+    FileChannel channel = channels.get(file);
+    if (channel == null) {
+      channel = FileChannel.open(Path.of(file), StandardOpenOption.READ);
+      channels.put(file, channel);
+    }
+    return channel;
+  }
+
+  @Override
+  public void close() {
+    for (FileChannel channel : channels.values()) {
+      try {
+        channel.close();
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+  }
+}

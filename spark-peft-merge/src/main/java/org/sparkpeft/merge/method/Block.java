@@ -1,0 +1,101 @@
+package org.sparkpeft.merge.method;
+
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
+
+/**
+ * Consecutive entries of one tensor, of all vectors of a merge, with room to work in. Made once and
+ * filled again and again, so that merging allocates nothing.
+ */
+public final class Block {
+  /** Entries that fit the caches with everything a merge of a few vectors needs beside them. */
+  public static final int USUAL = 4096;
+
+  private final float[][] values;
+  private final double[] first;
+  private final int[] signs;
+  private final int[] bits;
+  private final FloatBuffer asFloats;
+  private final IntBuffer asInts;
+  private final int[] marks;
+  private long from;
+  private int length;
+
+  /**
+   * @param vectors number of vectors
+   * @param capacity most entries
+   */
+  public Block(int vectors, int capacity) {
+    this.values = new float[vectors][capacity];
+    this.first = new double[capacity];
+    this.signs = new int[capacity];
+    this.bits = new int[capacity];
+    ByteBuffer direct = ByteBuffer.allocateDirect(4 * capacity).order(ByteOrder.nativeOrder());
+    this.asFloats = direct.asFloatBuffer();
+    this.asInts = direct.asIntBuffer();
+    this.marks = new int[capacity];
+  }
+
+  /** Says which entries the arrays hold: {@code [from, from + length)} of the tensor. */
+  public Block at(long newFrom, int newLength) {
+    this.from = newFrom;
+    this.length = newLength;
+    return this;
+  }
+
+  /** Number of vectors. */
+  public int vectors() {
+    return values.length;
+  }
+
+  /** Most entries. */
+  public int capacity() {
+    return first.length;
+  }
+
+  /** Values of one vector; the first {@link #length} count. May be changed. */
+  public float[] values(int vector) {
+    return values[vector];
+  }
+
+  /** Position of the first entry within the tensor, row-major. */
+  public long from() {
+    return from;
+  }
+
+  /** Number of entries. */
+  public int length() {
+    return length;
+  }
+
+  double[] first() {
+    return first;
+  }
+
+  int[] signs() {
+    return signs;
+  }
+
+  /**
+   * The bits of a vector's values, to be changed and given back by {@link #fromBits}. Two copies
+   * within the cache take less time than a conversion for each value, which compilers do one by
+   * one.
+   */
+  int[] toBits(int vector) {
+    asFloats.put(0, values[vector], 0, length);
+    asInts.get(0, bits, 0, length);
+    return bits;
+  }
+
+  /** Takes what {@link #toBits} gave for the vector's values. */
+  void fromBits(int vector) {
+    asInts.put(0, bits, 0, length);
+    asFloats.get(0, values[vector], 0, length);
+  }
+
+  int[] marks() {
+    return marks;
+  }
+}

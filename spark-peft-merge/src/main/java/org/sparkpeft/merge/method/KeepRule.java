@@ -1,0 +1,60 @@
+package org.sparkpeft.merge.method;
+
+import java.io.Serializable;
+
+/**
+ * Which entries of a vector are among its K largest magnitudes, so that each can be judged alone:
+ * those whose magnitude bits exceed {@code key}, and those that equal it at positions before {@code
+ * tiesBefore}. So of equal magnitudes the first are kept, and exactly K in all.
+ *
+ * @param key bits of the K-th magnitude; at least 1, so zeros never stay
+ * @param tiesBefore position after the last kept one of those that equal it
+ */
+public record KeepRule(int key, long tiesBefore) implements Serializable {
+  static final int MAGNITUDE = 0x7fffffff;
+  static final int INFINITY = 0x7f800000;
+
+  /** Keeps everything but zeros. */
+  public static final KeepRule ALL = new KeepRule(1, Long.MAX_VALUE);
+
+  /** Keeps nothing. */
+  static final KeepRule NONE = new KeepRule(MAGNITUDE, 0);
+
+  /** The same rule where positions start {@code offset} later. */
+  public KeepRule from(long offset) {
+    return new KeepRule(key, tiesBefore == Long.MAX_VALUE ? tiesBefore : tiesBefore - offset);
+  }
+
+  /** Sets to zero what is not kept of the first {@code n} values, which start at {@code from}. */
+  public void apply(float[] values, int n, long from) {
+    int split = split(n, from);
+    zeroBelow(values, 0, split, key);
+    zeroBelow(values, split, n, key + 1);
+  }
+
+  /** Sets to zero what is kept. */
+  void drop(float[] values, int n, long from) {
+    int split = split(n, from);
+    zeroFrom(values, 0, split, key);
+    zeroFrom(values, split, n, key + 1);
+  }
+
+  private int split(int n, long from) {
+    return (int) Math.max(0, Math.min(n, tiesBefore - from));
+  }
+
+  private static void zeroBelow(float[] values, int from, int to, int least) {
+    for (int i = from; i < to; i++) {
+      int bits = Float.floatToRawIntBits(values[i]);
+      // All ones if the magnitude is at least the least: no branch to guess.
+      values[i] = Float.intBitsToFloat(bits & ((least - 1 - (bits & MAGNITUDE)) >> 31));
+    }
+  }
+
+  private static void zeroFrom(float[] values, int from, int to, int least) {
+    for (int i = from; i < to; i++) {
+      int bits = Float.floatToRawIntBits(values[i]);
+      values[i] = Float.intBitsToFloat(bits & (((bits & MAGNITUDE) - least) >> 31));
+    }
+  }
+}

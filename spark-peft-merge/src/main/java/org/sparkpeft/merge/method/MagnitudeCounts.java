@@ -1,0 +1,129 @@
+package org.sparkpeft.merge.method;
+
+import java.io.Serializable;
+
+/**
+ * How many magnitudes lie above a window, and in each bin of it. Counting is all that a parallel
+ * selection needs: counts of parts add up to those of the whole.
+ */
+public final class MagnitudeCounts implements Serializable {
+  private static final long serialVersionUID = 1L;
+
+  /** Most bins of a window: 1 MiB of counts, of which a vector of usual spread uses a part. */
+  static final int MAX_BINS = 1 << 17;
+
+  /**
+   * Magnitude bits {@code low..high}, in bins of {@code 2^shift}.
+   *
+   * @param low at least 1
+   * @param high at least low
+   */
+  public record Window(int low, int high, int shift) implements Serializable {
+    /** All finite magnitudes above zero. */
+    static final Window FULL = of(1, KeepRule.INFINITY - 1);
+
+    /** A window in the finest bins that are not too many. */
+    static Window of(int low, int high) {
+      int shift = 0;
+      while ((high - low) >>> shift >= MAX_BINS) {
+        shift++;
+      }
+      return new Window(low, high, shift);
+    }
+
+    int bins() {
+      return ((high - low) >>> shift) + 1;
+    }
+
+    /** The keys of one bin. */
+    Window bin(int index) {
+      int from = low + (index << shift);
+      return of(from, (int) Math.min(high, (long) from + (1L << shift) - 1));
+    }
+  }
+
+  private final Window window;
+  private final long[] bins;
+  private long above;
+
+  public MagnitudeCounts(Window window) {
+    this.window = window;
+    this.bins = new long[window.bins()];
+  }
+
+  /** Counts the first {@code n} values. */
+  public void add(float[] values, int n) {
+    int low = window.low();
+    int high = window.high();
+    int span = high - low;
+    int shift = window.shift();
+    int more = 0;
+    for (int i = 0; i < n; i++) {
+      int key = Float.floatToRawIntBits(values[i]) & KeepRule.MAGNITUDE;
+      more += (high - key) >>> 31;
+      int at = key - low;
+      if (Integer.compareUnsigned(at, span) <= 0) {
+        bins[at >>> shift]++;
+      }
+    }
+    above += more;
+  }
+
+  /** The same counts for the way back from a task: without the empty bins. */
+  public Part part() {
+    int filled = 0;
+    for (long count : bins) {
+      filled += count != 0 ? 1 : 0;
+    }
+    int[] indices = new int[filled];
+    long[] counts = new long[filled];
+    int n = 0;
+    for (int i = 0; i < bins.length; i++) {
+      if (bins[i] != 0) {
+        indices[n] = i;
+        counts[n++] = bins[i];
+      }
+    }
+    return new Part(indices, counts, above);
+  }
+
+  /** Counts of a part of a vector. */
+  public static final class Part implements Serializable {
+    private static final long serialVersionUID = 1L;
+    private final int[] indices;
+    private final long[] counts;
+    private final long above;
+
+    private Part(int[] indices, long[] counts, long above) {
+      this.indices = indices;
+      this.counts = counts;
+      this.above = above;
+    }
+
+    /** Number in one bin: with bins of one magnitude, how many have exactly that. */
+    public long bin(int index) {
+      int at = java.util.Arrays.binarySearch(indices, index);
+      return at < 0 ? 0 : counts[at];
+    }
+  }
+
+  /** Adds the counts of a part, made with the same window. */
+  public void add(Part part) {
+    for (int i = 0; i < part.indices.length; i++) {
+      bins[part.indices[i]] += part.counts[i];
+    }
+    above += part.above;
+  }
+
+  Window window() {
+    return window;
+  }
+
+  long above() {
+    return above;
+  }
+
+  long bin(int index) {
+    return bins[index];
+  }
+}

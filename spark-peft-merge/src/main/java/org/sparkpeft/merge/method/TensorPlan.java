@@ -1,0 +1,15 @@
+package org.sparkpeft.merge.method;
+
+import java.io.Serializable;
+
+/**
+ * How the blocks of one tensor are merged, everything that depends on the whole tensor being known.
+ * A pure function of a block and its position, so blocks may be cut anywhere and merged anywhere.
+ */
+public interface TensorPlan extends Serializable {
+  /** Merges a block, whose values are changed; {@code out} gets {@link Block#length} values. */
+  void merge(Block block, float[] out);
+
+  /** Whether blocks must end at ends of rows. */
+  boolean wholeRows();
+}

@@ -1,0 +1,126 @@
+package org.sparkpeft.merge.method;
+
+import java.io.Serializable;
+import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.merge.compress.Sparsifiers;
+import org.sparkpeft.merge.compress.TopKSelection;
+
+/** What happens to one vector's entries before the vectors are combined: the sparsify step. */
+sealed interface VectorStep extends Serializable {
+  /** Changes the first {@code n} values, which start at {@code from} within their tensor. */
+  void apply(float[] values, int n, long from, double[] scratch);
+
+  /** Whether it needs complete rows. */
+  default boolean wholeRows() {
+    return false;
+  }
+
+  /** Nothing happens. */
+  record None() implements VectorStep {
+    @Override
+    public void apply(float[] values, int n, long from, double[] scratch) {}
+  }
+
+  /** The largest magnitudes stay. */
+  record Keep(KeepRule rule) implements VectorStep {
+    @Override
+    public void apply(float[] values, int n, long from, double[] scratch) {
+      rule.apply(values, n, from);
+    }
+  }
+
+  /** The largest magnitudes stay, without the very largest. */
+  record Band(KeepRule rule, KeepRule outliers) implements VectorStep {
+    @Override
+    public void apply(float[] values, int n, long from, double[] scratch) {
+      rule.apply(values, n, from);
+      outliers.drop(values, n, from);
+    }
+  }
+
+  /** The same in each row of {@code columns}: outliers first, then the largest of what is left. */
+  record RowBand(int columns, int outliers, int kept) implements VectorStep {
+    @Override
+    public void apply(float[] values, int n, long from, double[] scratch) {
+      for (int row = 0; row < n; row += columns) {
+        int[] both = TopKSelection.indices(values, row, row + columns, outliers + kept);
+        int[] top = TopKSelection.indices(values, row, row + columns, outliers);
+        int next = 0;
+        for (int i = row; i < row + columns; i++) {
+          if (next < both.length && both[next] == i) {
+            next++;
+          } else {
+            values[i] = 0;
+          }
+        }
+        for (int i : top) {
+          values[i] = 0;
+        }
+      }
+    }
+
+    @Override
+    public boolean wholeRows() {
+      return true;
+    }
+  }
+
+  /**
+   * Entries drop out at random; the rest is multiplied.
+   *
+   * @param random which numbers
+   * @param factor on what stays
+   */
+  record Drop(Draw random, double density, double factor) implements VectorStep {
+    @Override
+    public void apply(float[] values, int n, long from, double[] scratch) {
+      random.numbers(from, n, scratch);
+      for (int i = 0; i < n; i++) {
+        values[i] = scratch[i] < density ? (float) (values[i] * factor) : 0;
+      }
+    }
+  }
+
+  /**
+   * Entries drop out at random, small ones more often.
+   *
+   * @param random which numbers
+   * @param columns length of a row, in which magnitudes are ranked
+   * @param factor on what stays; 0 divides by the probability of staying
+   */
+  record RankedDrop(Draw random, int columns, double density, double epsilon, double factor)
+      implements VectorStep {
+    @Override
+    public void apply(float[] values, int n, long from, double[] scratch) {
+      double[] probability = new double[n];
+      Sparsifiers.Della della = new Sparsifiers.Della(density, epsilon);
+      for (int row = 0; row < n; row += columns) {
+        della.probabilities(values, row, columns, probability);
+      }
+      random.numbers(from, n, scratch);
+      for (int i = 0; i < n; i++) {
+        double by = factor == 0 ? 1 / probability[i] : factor;
+        values[i] = scratch[i] < probability[i] ? (float) (values[i] * by) : 0;
+      }
+    }
+
+    @Override
+    public boolean wholeRows() {
+      return true;
+    }
+  }
+
+  /**
+   * Random numbers of one vector and tensor, addressed by position within the tensor: where blocks
+   * are cut changes nothing.
+   *
+   * @param seed the merge's seed
+   * @param vector {@link TensorScan#identity}
+   * @param tensor the tensor's name
+   */
+  record Draw(long seed, long vector, String tensor) implements Serializable {
+    void numbers(long from, int n, double[] into) {
+      Philox.of(seed, "merge drop", vector, Philox.hash(tensor)).doubles(from, n, into);
+    }
+  }
+}

@@ -1,0 +1,151 @@
+package org.sparkpeft.merge.spark;
+
+import java.io.Closeable;
+import java.util.function.Consumer;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.io.StoredTensor;
+import org.sparkpeft.core.io.TensorReader;
+import org.sparkpeft.merge.method.Block;
+import org.sparkpeft.merge.method.FiniteCheck;
+import org.sparkpeft.merge.method.TensorScan;
+
+/** Reads task vectors, model minus base, block by block. For one thread. */
+final class VectorReader implements Closeable {
+  /** Bytes fetched at once: with three models and a base the buffers fit a cache. */
+  private static final int AHEAD = 1 << 16;
+
+  private final TensorReader[] readers;
+  private final Block block;
+  private final float[] base;
+  private final float[] scratch;
+
+  private VectorReader(int vectors, int capacity, int ahead) {
+    this.readers = new TensorReader[vectors + 1];
+    for (int t = 0; t <= vectors; t++) {
+      readers[t] = new TensorReader(capacity, ahead);
+    }
+    this.block = new Block(vectors, capacity);
+    this.base = new float[capacity];
+    this.scratch = new float[capacity / 2 + 1];
+  }
+
+  /** For reading from one end to the other. */
+  static VectorReader sequential(int vectors, int capacity) {
+    return new VectorReader(vectors, capacity, AHEAD);
+  }
+
+  /** For reading here and there. */
+  static VectorReader scattered(int vectors, int capacity) {
+    return new VectorReader(vectors, capacity, 0);
+  }
+
+  /** Entries of a block: the usual number, or as many whole rows as fit it, at least one. */
+  static int capacity(MergedTensor tensor, boolean wholeRows) {
+    if (!wholeRows) {
+      return Block.USUAL;
+    }
+    return Math.max(1, Block.USUAL / tensor.columns()) * tensor.columns();
+  }
+
+  /** Base values of the block that was read last. */
+  float[] base() {
+    return base;
+  }
+
+  Block read(MergedTensor tensor, long from, int n) {
+    StoredTensor reference = tensor.base();
+    if (reference != null) {
+      readers[readers.length - 1].read(reference, from, n, base);
+    }
+    for (int t = 0; t < tensor.sources().size(); t++) {
+      readVector(tensor, t, from, n, block.values(t), reference != null);
+    }
+    return block.at(from, n);
+  }
+
+  private void readVector(
+      MergedTensor tensor, int t, long from, int n, float[] into, boolean minusBase) {
+    readers[t].read(tensor.sources().get(t), from, n, into);
+    if (minusBase) {
+      subtract(into, base, n);
+    }
+  }
+
+  private static void subtract(float[] values, float[] other, int n) {
+    for (int i = 0; i < n; i++) {
+      values[i] -= other[i];
+    }
+  }
+
+  /**
+   * @throws DataException if a value of the block read last is NaN or infinite
+   */
+  void requireFinite(MergedTensor tensor) {
+    for (int t = 0; t < tensor.sources().size(); t++) {
+      int at = FiniteCheck.firstBad(block.values(t), block.length(), scratch);
+      if (at >= 0) {
+        StoredTensor source = tensor.sources().get(t);
+        throw new DataException(
+            source.file()
+                + ": entry "
+                + (block.from() + at)
+                + " of "
+                + source.name()
+                + (tensor.base() == null ? " is " : " minus the base is ")
+                + block.values(t)[at]
+                + "; only finite weights can be merged");
+      }
+    }
+  }
+
+  /** Reads {@code [from, to)} of a tensor in blocks. */
+  void forEach(MergedTensor tensor, long from, long to, int step, Consumer<Block> visitor) {
+    for (long at = from; at < to; at += step) {
+      visitor.accept(read(tensor, at, (int) Math.min(step, to - at)));
+    }
+  }
+
+  @Override
+  public void close() {
+    for (TensorReader reader : readers) {
+      reader.close();
+    }
+  }
+
+  /** A tensor to a method's eyes. */
+  @SuppressWarnings("ArrayRecordComponent") // Lives as long as a scan, is never compared.
+  record Scan(MergedTensor tensor, long[] identities) implements TensorScan {
+    @Override
+    public String name() {
+      return tensor.name();
+    }
+
+    @Override
+    public long size() {
+      return tensor.elements();
+    }
+
+    @Override
+    public int columns() {
+      return tensor.columns();
+    }
+
+    @Override
+    public int vectors() {
+      return tensor.sources().size();
+    }
+
+    @Override
+    public long identity(int vector) {
+      return identities[vector];
+    }
+
+    @Override
+    public void forEachBlock(boolean wholeRows, Consumer<Block> visitor) {
+      int step = capacity(tensor, wholeRows);
+      try (VectorReader vectors = sequential(vectors(), step)) {
+        vectors.forEach(tensor, 0, size(), step, visitor);
+      }
+    }
+  }
+}

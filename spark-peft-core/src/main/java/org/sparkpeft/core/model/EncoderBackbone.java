@@ -4,6 +4,8 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.Shape;
+import java.lang.ref.Cleaner;
+import java.lang.ref.Reference;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -16,6 +18,9 @@ import org.sparkpeft.core.io.WeightSource;
 final class EncoderBackbone implements Backbone {
   private static final String CLASSIFIER = "classifier";
 
+  /** Frees the tensors of a model that nobody closed, once nobody can reach it. */
+  private static final Cleaner CLEANER = Cleaner.create();
+
   private final NDManager manager;
   private final EncoderFamily family;
   private final EncoderConfig config;
@@ -24,6 +29,7 @@ final class EncoderBackbone implements Backbone {
   private final FrozenLayers frozen;
   private final AttentionKernel attention;
   private final PostNormEncoder encoder;
+  private final Cleaner.Cleanable tensors;
 
   static ModuleTree modules(EncoderFamily family, EncoderConfig config, HeadConfig head) {
     List<ModuleSpec> modules =
@@ -61,6 +67,7 @@ final class EncoderBackbone implements Backbone {
       this.attention =
           new AttentionKernel(manager, config.heads(), config.hidden() / config.heads());
       this.encoder = new PostNormEncoder(config, family, prefix(family, head), frozen, attention);
+      this.tensors = CLEANER.register(this, new Release(attention, manager));
     } catch (RuntimeException e) {
       manager.close();
       throw e;
@@ -84,7 +91,11 @@ final class EncoderBackbone implements Backbone {
 
   @Override
   public NDArray forward(NDManager step, TokenBatch batch, Tuning tuning) {
-    return encoder.forward(step, batch, tuning);
+    try {
+      return encoder.forward(step, batch, tuning);
+    } finally {
+      Reference.reachabilityFence(this);
+    }
   }
 
   @Override
@@ -99,11 +110,15 @@ final class EncoderBackbone implements Backbone {
   @Override
   public NDArray logits(NDArray features, Tuning tuning) {
     HeadLayers layers = new HeadLayers(frozen, tuning);
-    return switch (head.kind()) {
-      case NONE -> throw new IllegalStateException("the model was loaded without a head");
-      case SEQUENCE -> family.sequenceLogits(layers, features);
-      case MEAN, TOKEN -> layers.linear(CLASSIFIER, features);
-    };
+    try {
+      return switch (head.kind()) {
+        case NONE -> throw new IllegalStateException("the model was loaded without a head");
+        case SEQUENCE -> family.sequenceLogits(layers, features);
+        case MEAN, TOKEN -> layers.linear(CLASSIFIER, features);
+      };
+    } finally {
+      Reference.reachabilityFence(this);
+    }
   }
 
   private static NDArray meanPool(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning) {
@@ -120,7 +135,16 @@ final class EncoderBackbone implements Backbone {
 
   @Override
   public float[] frozen(String tensor) {
-    return frozen.tensor(tensor).toFloatArray();
+    try {
+      return frozen.tensor(tensor).toFloatArray();
+    } finally {
+      Reference.reachabilityFence(this);
+    }
+  }
+
+  /** Owner of the model's tensors. */
+  NDManager manager() {
+    return manager;
   }
 
   /** Tensors the model owns; a forward pass must not add any. */
@@ -130,7 +154,15 @@ final class EncoderBackbone implements Backbone {
 
   @Override
   public void close() {
-    attention.close();
-    manager.close();
+    tensors.clean();
+  }
+
+  /** Must not refer to the model, or that would never be unreachable. */
+  private record Release(AttentionKernel attention, NDManager manager) implements Runnable {
+    @Override
+    public void run() {
+      attention.close();
+      manager.close();
+    }
   }
 }

@@ -122,6 +122,25 @@ class BackboneTest {
   }
 
   @Test
+  void aForgottenModelFreesItsTensors() throws InterruptedException {
+    NDManager owner = ownerOfAForgottenModel();
+    for (int i = 0; i < 100 && owner.isOpen(); i++) {
+      System.gc();
+      Thread.sleep(50);
+    }
+    assertThat(owner.isOpen()).isFalse();
+  }
+
+  private static NDManager ownerOfAForgottenModel() {
+    Backbone model =
+        Backbones.load(
+            ModelDirectory.open(find("golden/architectures/bert-sequence-classification")), CPU);
+    NDManager owner = ((EncoderBackbone) model).manager();
+    assertThat(owner.isOpen()).isTrue();
+    return owner;
+  }
+
+  @Test
   void modulesAreKnownWithoutWeights() {
     ModelDirectory directory =
         ModelDirectory.open(find("golden/architectures/distilbert-sequence-classification"));

@@ -2,12 +2,15 @@ package org.sparkpeft.federated.client;
 
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Set;
+import java.util.stream.Collectors;
 import org.apache.spark.TaskContext;
 import org.apache.spark.resource.ResourceInformation;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.TorchEngine;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.text.TextTokenizer;
+import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.train.TunableModel;
 
 /**
@@ -16,13 +19,22 @@ import org.sparkpeft.core.train.TunableModel;
  */
 public final class ExecutorRuntime {
   /**
-   * Outlives tasks by design: loading the base once in a JVM is the point. Guarded by the class.
+   * Outlives tasks by design: loading the base once in a JVM is the point. Least recently used
+   * first; guarded by the class.
    */
-  private static final Map<Key, ExecutorRuntime> LOADED = new LinkedHashMap<>();
+  private static final Map<Key, ExecutorRuntime> LOADED = new LinkedHashMap<>(16, 0.75f, true);
 
-  private static final Map<String, TextTokenizer> TOKENIZERS = new LinkedHashMap<>();
+  /** Bases kept in a JVM: a notebook that tries many models does not hold all of them. */
+  private static final int MAX_BASES = 4;
 
-  private record Key(RuntimeSpec spec, ComputeDevice device) {}
+  private record Key(RuntimeSpec spec, ComputeDevice device) {
+    /** What decides the tensors of the base and its head. */
+    Base base() {
+      return new Base(spec.model(), spec.task(), device);
+    }
+  }
+
+  private record Base(String model, TaskConfig task, ComputeDevice device) {}
 
   private final TunableModel model;
   private final ExampleEncoder encoder;
@@ -43,26 +55,31 @@ public final class ExecutorRuntime {
     if (loaded == null) {
       loaded = load(key);
       LOADED.put(key, loaded);
+      forgetOldest();
     }
     return loaded;
+  }
+
+  /** A base that a task still uses stays until that task lets go of it. */
+  private static void forgetOldest() {
+    Set<Base> bases = LOADED.keySet().stream().map(Key::base).collect(Collectors.toSet());
+    while (bases.size() > MAX_BASES) {
+      Base oldest = LOADED.keySet().iterator().next().base();
+      LOADED.keySet().removeIf(key -> key.base().equals(oldest));
+      bases.remove(oldest);
+    }
   }
 
   private static ExecutorRuntime load(Key key) {
     TorchEngine.start();
     ModelDirectory directory = ModelDirectory.resolve(key.spec.model());
     for (Map.Entry<Key, ExecutorRuntime> other : LOADED.entrySet()) {
-      Key known = other.getKey();
-      if (known.device.equals(key.device)
-          && known.spec.model().equals(key.spec.model())
-          && known.spec.task().equals(key.spec.task())) {
+      if (other.getKey().base().equals(key.base())) {
         ExecutorRuntime sharing = other.getValue();
         return new ExecutorRuntime(sharing.model.withPeft(key.spec.peft()), sharing.encoder);
       }
     }
-    TextTokenizer tokenizer =
-        TOKENIZERS.computeIfAbsent(
-            key.spec.model() + "#" + key.spec.task().maxLength(),
-            name -> TextTokenizer.open(directory, key.spec.task().maxLength()));
+    TextTokenizer tokenizer = TextTokenizer.open(directory, key.spec.task().maxLength());
     TunableModel model = TunableModel.load(directory, key.spec.task(), key.spec.peft(), key.device);
     return new ExecutorRuntime(model, new ExampleEncoder(tokenizer, key.spec.task()));
   }

@@ -19,7 +19,6 @@ import scala.Tuple2;
  * reach the driver.
  */
 public final class RoundJob implements AutoCloseable {
-  private final RoundOrder order;
   private final Broadcast<byte[]> update;
   private final Broadcast<byte[]> snapshot;
   private final JavaRDD<byte[]> folded;
@@ -44,7 +43,6 @@ public final class RoundJob implements AutoCloseable {
       ParameterLayout layout,
       byte[] update,
       byte[] snapshot) {
-    this.order = order;
     this.update = spark.broadcast(update);
     this.snapshot = spark.broadcast(snapshot);
     this.heartbeat = spark.sc().longAccumulator("training steps of round " + order.round());

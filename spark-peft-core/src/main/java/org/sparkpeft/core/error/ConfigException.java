@@ -1,5 +1,6 @@
 package org.sparkpeft.core.error;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.stream.Collectors;
 
@@ -9,14 +10,14 @@ import java.util.stream.Collectors;
  */
 public final class ConfigException extends RuntimeException {
   private static final long serialVersionUID = 1L;
-  private final transient List<Problem> problems;
+  private final ArrayList<Problem> problems;
 
   public ConfigException(List<Problem> problems) {
     super(
         problems.stream()
             .map(Problem::toString)
             .collect(Collectors.joining(System.lineSeparator())));
-    this.problems = List.copyOf(problems);
+    this.problems = new ArrayList<>(problems);
   }
 
   public ConfigException(String key, String message) {
@@ -24,6 +25,6 @@ public final class ConfigException extends RuntimeException {
   }
 
   public List<Problem> problems() {
-    return problems;
+    return List.copyOf(problems);
   }
 }

@@ -1,5 +1,7 @@
 package org.sparkpeft.core.error;
 
+import java.io.Serializable;
+
 /**
  * One mistake in a configuration.
  *
@@ -7,7 +9,7 @@ package org.sparkpeft.core.error;
  * @param message what is wrong, the value, the limit and what to do
  * @param where {@code file:line}, or empty when the value did not come from a file
  */
-public record Problem(String key, String message, String where) {
+public record Problem(String key, String message, String where) implements Serializable {
 
   public Problem(String key, String message) {
     this(key, message, "");

@@ -12,12 +12,12 @@ public final class Backbones {
   private Backbones() {}
 
   /**
-   * Looks at the configuration alone.
+   * Sizes of a model, read from the configuration alone.
    *
    * @throws FormatException if the architecture or a setting is not supported
    */
-  public static void requireSupported(ModelDirectory directory) {
-    configure(family(directory), directory);
+  public static EncoderConfig config(ModelDirectory directory) {
+    return configure(family(directory), directory);
   }
 
   /** The modules of a model and its head, read from the configuration alone. */

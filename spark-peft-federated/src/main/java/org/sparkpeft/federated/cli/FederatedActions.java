@@ -86,6 +86,8 @@ final class FederatedActions implements Actions {
       return new Outcome(
           SummaryTable.of(summary) + "\nadapter  " + folder.adapter() + "\nreport   " + report,
           data);
+    } finally {
+      folder.removeIfUnused();
     }
   }
 

@@ -111,8 +111,10 @@ public final class SparkPeft {
     } catch (ParameterException e) {
       json = Arrays.asList(args).contains("--json");
       return failure(BAD_CONFIG, usage(e), Optional.of(e));
-    } catch (RuntimeException e) {
-      return failure(exitCode(e), message(e), Optional.of(known(e)));
+    } catch (Exception e) {
+      // Spark throws checked exceptions from methods that do not declare them.
+      RuntimeException known = known(e);
+      return failure(exitCode(known), message(known, e), Optional.of(known));
     }
   }
 
@@ -136,8 +138,7 @@ public final class SparkPeft {
     return text.toString();
   }
 
-  private static int exitCode(RuntimeException thrown) {
-    RuntimeException known = known(thrown);
+  private static int exitCode(RuntimeException known) {
     if (known instanceof ConfigException) {
       return BAD_CONFIG;
     }
@@ -145,7 +146,7 @@ public final class SparkPeft {
   }
 
   /** The failure a user can act on, which Spark or a thread pool may have wrapped. */
-  private static RuntimeException known(RuntimeException thrown) {
+  private static RuntimeException known(Exception thrown) {
     Throwable cause = thrown;
     // Bounded, since a chain of causes may be a ring.
     for (int depth = 0; depth < 20 && cause != null; depth++) {
@@ -156,13 +157,24 @@ public final class SparkPeft {
       }
       cause = cause.getCause();
     }
-    return thrown;
+    return thrown instanceof RuntimeException unchecked
+        ? unchecked
+        : new IllegalStateException(summary(thrown), thrown);
   }
 
-  private String message(RuntimeException thrown) {
-    RuntimeException known = known(thrown);
+  /** The first cause in one line; Spark's own message holds a stack trace. */
+  private static String summary(Exception thrown) {
+    Throwable first = thrown;
+    for (int depth = 0; depth < 20 && first.getCause() != null; depth++) {
+      first = first.getCause();
+    }
+    String message = first.getMessage() == null ? "" : first.getMessage();
+    return first.getClass().getSimpleName() + ": " + message.replaceAll("\\s+", " ");
+  }
+
+  private String message(RuntimeException known, Exception thrown) {
     String text = known.getMessage() == null ? "" : known.getMessage();
-    boolean ours = exitCode(thrown) != FAILED || thrown instanceof IllegalStateException;
+    boolean ours = exitCode(known) != FAILED || known instanceof IllegalStateException;
     String said = ours && !text.isBlank() ? text : known.getClass().getSimpleName() + ": " + text;
     if (verbose) {
       return said + System.lineSeparator() + StackTrace.of(thrown);
@@ -177,8 +189,8 @@ public final class SparkPeft {
       data.put("error", error.strip());
       data.put("exit_code", exitCode);
       thrown
-          .filter(e -> known(e) instanceof ConfigException)
-          .ifPresent(e -> data.put("problems", problems((ConfigException) known(e))));
+          .filter(ConfigException.class::isInstance)
+          .ifPresent(e -> data.put("problems", problems((ConfigException) e)));
       output = toJson(data);
     }
     return new CommandResult(exitCode, output, error, Optional.empty(), thrown);

@@ -141,7 +141,7 @@ record Census(long rows, SortedMap<String, Long> labels) {
               + nulls
               + " of "
               + rows
-              + " rows; fill or remove those rows");
+              + " rows; fill or remove those rows, or mend lines that could not be read");
     }
   }
 }

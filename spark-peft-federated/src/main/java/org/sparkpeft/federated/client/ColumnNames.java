@@ -26,7 +26,10 @@ final class ColumnNames {
               + ": there is no column \""
               + column
               + "\"; the data has "
-              + String.join(", ", present));
+              + String.join(", ", present)
+              + (present.contains("_corrupt_record")
+                  ? " (_corrupt_record holds lines that could not be read; check the file and data.format)"
+                  : ""));
     }
   }
 }

@@ -47,7 +47,12 @@ public record FederatedData(
   public static FederatedData prepare(
       Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
     ModelDirectory model = ModelDirectory.resolve(recipe.model().path());
-    Backbones.requireSupported(model);
+    int positions = Backbones.config(model).maxTokens();
+    if (recipe.model().maxLength() > positions) {
+      throw new ConfigException(
+          "model.max_length",
+          "the model has " + positions + " positions, got " + recipe.model().maxLength());
+    }
     DataConfig data = recipe.data();
     ClientsConfig clients = recipe.clients();
     boolean hasColumn = clients.partition().equals("column");

@@ -130,7 +130,6 @@ public final class FederatedRun {
       RunFolder folder, boolean resume, Dataset<Row> train, Optional<Dataset<Row>> test) {
     Preflight preflight = new Preflight(spark, recipe);
     preflight.cluster();
-    AtomicFiles.write(folder.config(), RecipeWriter.write(recipe).getBytes(StandardCharsets.UTF_8));
     try (FederatedData data = FederatedData.prepare(train, test, recipe)) {
       TunableModel model = ExecutorRuntime.of(data.runtime()).model();
       ClientStore store = store(folder);
@@ -141,6 +140,8 @@ public final class FederatedRun {
           data.clients().names().size(),
           model.layout().size(),
           4 * model.baseParameters());
+      AtomicFiles.write(
+          folder.config(), RecipeWriter.write(recipe).getBytes(StandardCharsets.UTF_8));
       CheckpointStore checkpoints = new CheckpointStore(folder.checkpoints(), model.layout());
       ParameterVector initial = model.initialParameters(recipe.run().seed());
       Optional<Checkpoint> found = resume ? checkpoints.latest() : Optional.empty();

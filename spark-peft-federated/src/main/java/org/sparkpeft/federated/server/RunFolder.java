@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.stream.Stream;
 import org.sparkpeft.core.error.ConfigException;
 
 /**
@@ -40,6 +41,23 @@ public record RunFolder(Path path) {
           "run.dir", path + " cannot be written; choose another folder by --set run.dir=PATH");
     }
     return folder;
+  }
+
+  /** Removes what a run left that ended before it began, so that the folder can be used again. */
+  public void removeIfUnused() {
+    try {
+      if (Files.exists(events()) && Files.size(events()) == 0) {
+        Files.delete(events());
+      }
+      try (Stream<Path> files = Files.list(path)) {
+        if (files.findAny().isPresent()) {
+          return;
+        }
+      }
+      Files.delete(path);
+    } catch (IOException e) {
+      throw new UncheckedIOException("tidying up " + path, e);
+    }
   }
 
   /**

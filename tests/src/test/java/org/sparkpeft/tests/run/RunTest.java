@@ -232,6 +232,31 @@ class RunTest {
   }
 
   @Test
+  void aRunThatNeverBeganLeavesNothing() throws IOException {
+    Path dir = folder.resolve("runs").resolve("never");
+    assertThatThrownBy(() -> trainIn(dir, "data.label=missing")).isInstanceOf(DataException.class);
+    assertThat(dir).doesNotExist();
+    trainIn(dir);
+    assertThat(dir.resolve("adapter")).exists();
+  }
+
+  /** Spark throws what it does not declare. */
+  @Test
+  void whatFailsInATaskIsToldInOneLine() throws IOException {
+    write("texts.jsonl", "{\"text\": \"hello\", \"label\": \"x\", \"n\": 1}\n".repeat(3));
+    assertThatThrownBy(
+            () ->
+                train(
+                    "data.train=texts.jsonl",
+                    "data.test=texts.jsonl",
+                    "model.task=regression",
+                    "data.label=label"))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("label")
+        .hasMessageNotContaining("\tat ");
+  }
+
+  @Test
   void unusableModelsAreNamed() throws IOException {
     assertThatThrownBy(() -> train("model.path=nowhere"))
         .isInstanceOf(DataException.class)
@@ -249,6 +274,10 @@ class RunTest {
     assertThatThrownBy(() -> train("model.path=foreign"))
         .isInstanceOf(FormatException.class)
         .hasMessageContaining("unheard-of");
+    assertThatThrownBy(() -> train("model.max_length=9999"))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining("model.max_length")
+        .hasMessageContaining("32 positions");
   }
 
   @Test

@@ -3,6 +3,7 @@ package org.sparkpeft.core.io;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.vector.FiniteCheck;
 
 /** Turns floats into the bytes of a stored type, in a buffer that is used again. For one thread. */
 public final class FloatWriter {
@@ -69,7 +70,8 @@ public final class FloatWriter {
   }
 
   private void requireRange(float[] values, int n, String name) {
-    if (surelyInRange(values, n)) {
+    // Scaled, values near the limit become infinite.
+    if (FiniteCheck.allFinite(values, n, stretch, scratch)) {
       return;
     }
     for (int i = 0; i < n; i++) {
@@ -84,29 +86,5 @@ public final class FloatWriter {
                 + " cannot hold; write a wider type, or lower the weights");
       }
     }
-  }
-
-  /**
-   * Scales values so that those near the limit become infinite, and adds up 0 y, which is 0 or NaN;
-   * by halves, entry by entry, since compilers make vector code of that.
-   */
-  private boolean surelyInRange(float[] values, int n) {
-    int left = n / 2;
-    for (int i = 0; i < left; i++) {
-      scratch[i] = values[i] * stretch * 0 + values[i + left] * stretch * 0;
-    }
-    float sum = n > 0 ? values[n - 1] * stretch * 0 : 0;
-    while (left > 16) {
-      int half = left / 2;
-      sum += left % 2 == 0 ? 0 : scratch[left - 1];
-      for (int i = 0; i < half; i++) {
-        scratch[i] += scratch[i + half];
-      }
-      left = half;
-    }
-    for (int i = 0; i < left; i++) {
-      sum += scratch[i];
-    }
-    return sum == 0;
   }
 }

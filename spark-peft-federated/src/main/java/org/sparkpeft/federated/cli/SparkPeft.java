@@ -174,8 +174,9 @@ public final class SparkPeft {
 
   private String message(RuntimeException known, Exception thrown) {
     String text = known.getMessage() == null ? "" : known.getMessage();
-    boolean ours = exitCode(known) != FAILED || known instanceof IllegalStateException;
-    String said = ours && !text.isBlank() ? text : known.getClass().getSimpleName() + ": " + text;
+    boolean ours = exitCode(known) != FAILED || thrown instanceof IllegalStateException;
+    boolean told = ours || known != thrown;
+    String said = told && !text.isBlank() ? text : known.getClass().getSimpleName() + ": " + text;
     if (verbose) {
       return said + System.lineSeparator() + StackTrace.of(thrown);
     }

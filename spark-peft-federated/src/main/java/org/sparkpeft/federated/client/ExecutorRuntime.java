@@ -1,9 +1,9 @@
 package org.sparkpeft.federated.client;
 
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.Map;
 import java.util.Set;
-import java.util.stream.Collectors;
 import org.apache.spark.TaskContext;
 import org.apache.spark.resource.ResourceInformation;
 import org.sparkpeft.core.engine.ComputeDevice;
@@ -62,11 +62,15 @@ public final class ExecutorRuntime {
 
   /** A base that a task still uses stays until that task lets go of it. */
   private static void forgetOldest() {
-    Set<Base> bases = LOADED.keySet().stream().map(Key::base).collect(Collectors.toSet());
-    while (bases.size() > MAX_BASES) {
-      Base oldest = LOADED.keySet().iterator().next().base();
+    Set<Base> byUse = new LinkedHashSet<>();
+    for (Key key : LOADED.keySet()) {
+      // A base was used when the last of the methods on it was.
+      byUse.remove(key.base());
+      byUse.add(key.base());
+    }
+    if (byUse.size() > MAX_BASES) {
+      Base oldest = byUse.iterator().next();
       LOADED.keySet().removeIf(key -> key.base().equals(oldest));
-      bases.remove(oldest);
     }
   }
 

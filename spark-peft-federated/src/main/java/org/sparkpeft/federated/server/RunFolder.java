@@ -5,6 +5,8 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.stream.Stream;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import org.sparkpeft.core.error.ConfigException;
 
 /**
@@ -15,6 +17,7 @@ import org.sparkpeft.core.error.ConfigException;
  * @param path the run's folder on a file system that the driver reaches as local paths
  */
 public record RunFolder(Path path) {
+  private static final Logger LOG = LoggerFactory.getLogger(RunFolder.class);
 
   /**
    * The folder of a new run, created if missing.
@@ -43,7 +46,10 @@ public record RunFolder(Path path) {
     return folder;
   }
 
-  /** Removes what a run left that ended before it began, so that the folder can be used again. */
+  /**
+   * Removes what a run left that ended before it began, so that the folder can be used again. Runs
+   * after a failure, so a failure of its own is only logged.
+   */
   public void removeIfUnused() {
     try {
       if (Files.exists(events()) && Files.size(events()) == 0) {
@@ -56,7 +62,7 @@ public record RunFolder(Path path) {
       }
       Files.delete(path);
     } catch (IOException e) {
-      throw new UncheckedIOException("tidying up " + path, e);
+      LOG.warn("{} cannot be tidied up: {}", path, e.toString());
     }
   }
 

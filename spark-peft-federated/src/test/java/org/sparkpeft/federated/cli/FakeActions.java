@@ -10,7 +10,7 @@ import org.sparkpeft.federated.round.RunListener;
 /** Remembers what it was asked, and answers alike or fails as told. */
 final class FakeActions implements Actions {
   final List<Object> asked = new ArrayList<>();
-  Optional<RuntimeException> failure = Optional.empty();
+  Optional<Exception> failure = Optional.empty();
 
   @Override
   public Outcome train(Recipe recipe, TrainOptions options, RunListener listener) {
@@ -32,12 +32,17 @@ final class FakeActions implements Actions {
     return answer("predict", request);
   }
 
+  /** Throws whatever it is given, as Scala does. */
+  @SuppressWarnings("unchecked")
+  private static <E extends Exception> E undeclared(Exception thrown) throws E {
+    throw (E) thrown;
+  }
+
   private Outcome answer(Object... request) {
     asked.addAll(List.of(request));
-    failure.ifPresent(
-        thrown -> {
-          throw thrown;
-        });
+    if (failure.isPresent()) {
+      throw FakeActions.<RuntimeException>undeclared(failure.get());
+    }
     return Outcome.of("done " + request[0], Map.of("accuracy", 0.5, "rounds", 3));
   }
 }

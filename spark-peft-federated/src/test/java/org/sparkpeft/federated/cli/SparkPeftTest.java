@@ -16,6 +16,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletionException;
 import java.util.stream.Stream;
+import org.apache.spark.SparkException;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -327,6 +328,27 @@ class SparkPeftTest {
         .contains("complete -F _complete_spark-peft");
     assertThat(run("cluster", "status").output()).isEqualTo("no cluster runs");
     assertThat(run("cluster", "stop", "--json").output()).isEqualTo("{\"ended\":0}");
+  }
+
+  @Test
+  void whatSparkThrowsWithoutDeclaringItIsToldInOneLine() {
+    String trace = "Job aborted\n\tat org.apache.spark.Somewhere";
+    actions.failure =
+        Optional.of(new SparkException(trace, new IllegalArgumentException("too\n  odd")));
+    CommandResult odd = run("train", "-c", "r.yaml");
+    assertThat(odd.exitCode()).isEqualTo(1);
+    assertThat(odd.error())
+        .startsWith("IllegalArgumentException: too odd")
+        .contains("--verbose")
+        .doesNotContain("Somewhere");
+    assertThat(run("train", "-c", "r.yaml", "--verbose").error()).contains("Somewhere");
+
+    DataException known = new DataException("no rows");
+    actions.failure = Optional.of(new SparkException(trace, known));
+    CommandResult bad = run("train", "-c", "r.yaml");
+    assertThat(bad.exitCode()).isEqualTo(3);
+    assertThat(bad.error()).isEqualTo("no rows");
+    assertThat(bad.failure()).containsSame(known);
   }
 
   @Test

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import org.sparkpeft.core.vector.FiniteCheck;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.TaskVector;
 

@@ -5,8 +5,8 @@ import java.util.function.Consumer;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.StoredTensor;
 import org.sparkpeft.core.io.TensorReader;
+import org.sparkpeft.core.vector.FiniteCheck;
 import org.sparkpeft.merge.method.Block;
-import org.sparkpeft.merge.method.FiniteCheck;
 import org.sparkpeft.merge.method.TensorScan;
 
 /** Reads task vectors, model minus base, block by block. For one thread. */

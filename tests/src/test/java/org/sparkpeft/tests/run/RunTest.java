@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.spark.sql.SparkSession;
 import org.junit.jupiter.api.AfterAll;
@@ -23,8 +24,14 @@ import org.junit.jupiter.params.provider.ValueSource;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
+import org.sparkpeft.core.peft.HeadOnlyConfig;
+import org.sparkpeft.core.peft.LoraConfig;
+import org.sparkpeft.core.train.TaskConfig;
+import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.federated.cli.JobMain;
+import org.sparkpeft.federated.client.ExecutorRuntime;
 import org.sparkpeft.federated.client.KryoRegistrations;
+import org.sparkpeft.federated.client.RuntimeSpec;
 import org.sparkpeft.federated.round.RoundFailedException;
 import org.sparkpeft.tests.support.TinyBert;
 
@@ -229,6 +236,37 @@ class RunTest {
     assertThatThrownBy(() -> train("clients.count=100"))
         .isInstanceOf(DataException.class)
         .hasMessageContaining("clients.count");
+  }
+
+  @Test
+  void aJvmKeepsTheFourBasesUsedLast() {
+    TunableModel first = base(2).model();
+    TunableModel headOnly = ExecutorRuntime.of(spec(2).withPeft(HeadOnlyConfig.defaults())).model();
+    base(3);
+    base(4);
+    base(5);
+    assertThat(base(2).model()).isSameAs(first);
+    base(6); // forgets the one with 3 classes: that with 2 was used since
+    assertThat(base(2).model()).isSameAs(first);
+    assertThat(ExecutorRuntime.of(spec(2).withPeft(HeadOnlyConfig.defaults())).model())
+        .isSameAs(headOnly);
+    for (int classes = 7; classes < 11; classes++) {
+      base(classes);
+    }
+    assertThat(base(2).model()).isNotSameAs(first);
+  }
+
+  private static ExecutorRuntime base(int classes) {
+    return ExecutorRuntime.of(spec(classes));
+  }
+
+  private static RuntimeSpec spec(int classes) {
+    List<String> labels = IntStream.range(0, classes).mapToObj(i -> "class-" + i).toList();
+    return new RuntimeSpec(
+        folder.resolve("model").toString(),
+        new TaskConfig("text-classification", labels, "mean", 16),
+        LoraConfig.defaults(),
+        1);
   }
 
   @Test

@@ -18,6 +18,9 @@ final class Batching {
   /** Tokens, with padding, that a batch without gradients holds at most. */
   private static final int EVALUATION_TOKENS = 4096;
 
+  /** Tokens by which lengths in such a batch may differ at least. */
+  private static final int MIN_SPREAD = 2;
+
   private Batching() {}
 
   /** The batches of one pass, as indices of examples. */
@@ -78,8 +81,12 @@ final class Batching {
     int at = 0;
     while (at < order.size()) {
       int end = at + 1;
+      // Small batches are nearly as fast as large ones; padding is not.
+      int shortest = length(examples, order.get(at), false);
+      int longest = shortest + Math.max(MIN_SPREAD, shortest / 4);
       while (end < order.size()
           && end - at < maxSize
+          && length(examples, order.get(end), false) <= longest
           && (end - at + 1) * length(examples, order.get(end), false) <= EVALUATION_TOKENS) {
         end++;
       }

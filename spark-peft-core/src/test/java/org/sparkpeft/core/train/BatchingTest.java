@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.random.Philox;
 
@@ -43,6 +44,14 @@ class BatchingTest {
     List<int[]> mixed = Batching.pass(EXAMPLES, 8, false, false, Philox.of(1, "p"));
     List<int[]> buckets = Batching.pass(EXAMPLES, 8, true, false, Philox.of(1, "p"));
     assertThat(padded(buckets)).isLessThan(padded(mixed) * 3 / 4);
+  }
+
+  @Test
+  void evaluationComputesLittlePadding() {
+    int tokens = IntStream.range(0, EXAMPLES.size()).map(i -> EXAMPLES.tokens(i).length).sum();
+    List<int[]> batches = Batching.forEvaluation(EXAMPLES, 64, false);
+    assertThat(padded(batches)).isLessThanOrEqualTo(tokens * 5 / 4);
+    assertThat(batches).hasSizeLessThan(EXAMPLES.size() / 4);
   }
 
   @Test

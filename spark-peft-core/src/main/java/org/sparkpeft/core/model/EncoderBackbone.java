@@ -42,7 +42,8 @@ final class EncoderBackbone implements Backbone {
               ModuleSpec.linear(CLASSIFIER, config.hidden(), head.outputs())
                   .orElse(ModuleSpec.Origin.FRESH));
     }
-    return new ModuleTree(modules);
+    return new ModuleTree(
+        modules, PostNormEncoder.structure(config, family.names(), prefix(family, head)));
   }
 
   /** In Hugging Face's class without a head, the encoder's modules have no prefix. */

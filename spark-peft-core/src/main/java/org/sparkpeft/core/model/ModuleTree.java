@@ -1,6 +1,7 @@
 package org.sparkpeft.core.model;
 
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -10,11 +11,35 @@ import java.util.stream.Collectors;
 /** The layers of a model in forward order, by path. Immutable; made without any weights. */
 public final class ModuleTree {
   private final Map<String, ModuleSpec> modules;
+  private final Structure structure;
+
+  /**
+   * How the layers form a transformer, for methods that act on blocks rather than on layers.
+   *
+   * @param layers the transformer's layers, lowest first
+   * @param hidden size of the residual stream
+   * @param heads attention heads
+   * @param words path of the word embeddings
+   */
+  public record Structure(List<LayerPaths> layers, int hidden, int heads, String words) {
+    /** Of a model about whose blocks nothing is known. */
+    public static final Structure NONE = new Structure(List.of(), 0, 0, "");
+
+    public Structure {
+      layers = List.copyOf(layers);
+    }
+  }
+
+  /** Modules without a known structure. */
+  public ModuleTree(List<ModuleSpec> modules) {
+    this(modules, Structure.NONE);
+  }
 
   /**
    * @throws IllegalArgumentException if two modules have the same path
    */
-  public ModuleTree(List<ModuleSpec> modules) {
+  public ModuleTree(List<ModuleSpec> modules, Structure structure) {
+    this.structure = structure;
     this.modules = new LinkedHashMap<>();
     for (ModuleSpec module : modules) {
       if (this.modules.put(module.path(), module) != null) {
@@ -25,6 +50,16 @@ public final class ModuleTree {
 
   public List<ModuleSpec> all() {
     return List.copyOf(modules.values());
+  }
+
+  public Structure structure() {
+    return structure;
+  }
+
+  /** The same model without some of its modules. */
+  public ModuleTree without(Collection<ModuleSpec> left) {
+    return new ModuleTree(
+        modules.values().stream().filter(module -> !left.contains(module)).toList(), structure);
   }
 
   public List<ModuleSpec> ofKind(ModuleSpec.Kind kind) {

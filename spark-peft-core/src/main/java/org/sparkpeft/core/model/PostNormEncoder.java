@@ -66,6 +66,26 @@ final class PostNormEncoder {
     return modules;
   }
 
+  /** How such an encoder is built. */
+  static ModuleTree.Structure structure(EncoderConfig c, EncoderNames names, String prefix) {
+    List<LayerPaths> layers = new ArrayList<>();
+    for (int i = 0; i < c.layers(); i++) {
+      String layer = prefix + names.layers() + "." + i + ".";
+      layers.add(
+          new LayerPaths(
+              layer + names.query(),
+              layer + names.key(),
+              layer + names.value(),
+              layer + names.attentionOutput(),
+              layer + names.attentionNorm(),
+              layer + names.intermediate(),
+              layer + names.output(),
+              layer + names.outputNorm()));
+    }
+    return new ModuleTree.Structure(
+        layers, c.hidden(), c.heads(), prefix + "embeddings.word_embeddings");
+  }
+
   PostNormEncoder(
       EncoderConfig config,
       EncoderFamily family,
@@ -122,11 +142,10 @@ final class PostNormEncoder {
     NDArray mask = mask(step, batch, tuning.prefixLength(), tuning.virtualTokens());
     for (Layer layer : layers) {
       NDArray attended = attend(layer, x, mask, tuning); // [batch, seq, hidden]
-      x = tuning.layerNorm(layer.attentionNorm, attended.add(x)); // [batch, seq, hidden]
+      x = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, attended);
       NDArray inner = tuning.linear(layer.intermediate, x); // [batch, seq, intermediate]
       NDArray outer = tuning.linear(layer.output, config.activation().apply(inner));
-      outer = tuning.residual(layer.output.path(), outer); // [batch, seq, hidden]
-      x = tuning.layerNorm(layer.outputNorm, outer.add(x)); // [batch, seq, hidden]
+      x = tuning.residual(layer.output.path(), layer.outputNorm, x, outer);
     }
     return x;
   }
@@ -175,13 +194,12 @@ final class PostNormEncoder {
     NDArray q = tuning.linear(layer.query, x); // [batch, seq, hidden]
     NDArray k = tuning.linear(layer.key, x); // [batch, seq, hidden]
     NDArray v = tuning.linear(layer.value, x); // [batch, seq, hidden]
-    Optional<Tuning.KeyValue> prefix = tuning.prefix(layer.key.path());
+    Optional<Tuning.KeyValue> prefix = tuning.prefix(layer.key.path(), x.getShape().get(0));
     if (prefix.isPresent()) {
       k = prefix.get().keys().concat(k, 1); // [batch, prefix + seq, hidden]
       v = prefix.get().values().concat(v, 1); // [batch, prefix + seq, hidden]
     }
     NDArray heads = mask == null ? attention.apply(q, k, v) : attention.apply(q, k, v, mask);
-    NDArray out = tuning.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
-    return tuning.residual(layer.attentionOutput.path(), out);
+    return tuning.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
   }
 }

@@ -42,14 +42,17 @@ public interface Tuning {
   }
 
   /**
-   * The output of an attention or feed-forward block just before it is added to the residual
-   * stream.
+   * The residual connection around an attention or feed-forward block of a layer that normalises
+   * after the addition.
    *
    * @param path path of the block's last linear layer
-   * @param x {@code [batch, seq, hidden]}
+   * @param norm the norm after the addition
+   * @param input the block's input {@code [batch, seq, hidden]}
+   * @param output the block's output, same shape
+   * @return the norm of their sum
    */
-  default NDArray residual(String path, NDArray x) {
-    return x;
+  default NDArray residual(String path, LayerNorm norm, NDArray input, NDArray output) {
+    return layerNorm(norm, output.add(input));
   }
 
   /** Number of virtual tokens that {@link #inputEmbeddings} puts in front. */
@@ -76,8 +79,9 @@ public interface Tuning {
    * Keys and values to put in front of those of an attention block.
    *
    * @param path path of the block's key projection
+   * @param batch number of examples
    */
-  default Optional<KeyValue> prefix(String path) {
+  default Optional<KeyValue> prefix(String path, long batch) {
     return Optional.empty();
   }
 

@@ -1,36 +1,111 @@
 package org.sparkpeft.core.peft;
 
-import ai.djl.ndarray.NDArray;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import org.sparkpeft.core.model.Tuning;
+import java.util.Optional;
+import java.util.SortedMap;
+import java.util.TreeMap;
+import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
-/** A method laid out on a particular model. Immutable and free of tensors, so tasks share it. */
+/**
+ * A method laid out on a particular model. Immutable and free of tensors, so tasks share it. Only
+ * {@link #shapes}, {@link #initialValues}, {@link #modifications} and {@link #fuse} must be
+ * written; the rest has defaults for methods that are their parameters alone.
+ */
 public interface AttachedMethod {
 
   /**
-   * Names and shapes of the method's tensors, as Hugging Face PEFT saves them but without the
-   * prefix {@code base_model.model.}.
+   * Names and shapes of the trained tensors, as Hugging Face PEFT saves them but without the prefix
+   * {@code base_model.model.}.
    */
   Map<String, List<Integer>> shapes();
 
-  /** Starting values of every tensor in {@link #shapes}: the same bits for the same seed. */
-  Map<String, float[]> initialValues(long seed, BaseWeights base);
-
   /**
-   * The method's effect on one forward pass.
-   *
-   * @param parameters the tensors of {@link #shapes} (and perhaps others), as views of the flat
-   *     leaf
+   * What decides the method's effect beside its parameters, at the start of a run. Made once, on
+   * the driver; the same bits for the same seed.
    */
-  Tuning tuning(Map<String, NDArray> parameters, TuningContext context);
+  default MethodState initialState(long seed, BaseWeights base) {
+    return MethodState.EMPTY;
+  }
+
+  /** Starting values of every tensor in {@link #shapes}: the same bits for the same seed. */
+  Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base);
 
   /**
-   * Folds trained parameters into the base, in float32.
+   * What the method does in one forward pass. Terms to add to the loss go to {@link
+   * TuningContext#addToLoss}.
+   */
+  List<Modification> modifications(MethodTensors tensors, TuningContext context);
+
+  /** How a tensor of {@link #shapes} is treated. */
+  default TensorRole role(String tensor) {
+    return TensorRole.FACTOR;
+  }
+
+  /**
+   * Watches a client's training.
+   *
+   * @param layout of all trained tensors, the method's and others
+   */
+  default StepObserver observer(MethodState state, TrainingSpan span, ParameterLayout layout) {
+    return StepObserver.NONE;
+  }
+
+  /** Decides ranks, masks and indices between two rounds, from what all clients reported. */
+  default RoundDecision.Output decide(MethodState state, RoundDecision.Input input) {
+    return new RoundDecision.Output(state, input.parameters());
+  }
+
+  /** Why the method cannot be folded into the base; empty if it can. */
+  default Optional<String> whyNotFused() {
+    return Optional.empty();
+  }
+
+  /**
+   * Folds trained parameters into the base, in float32. Not called where {@link #whyNotFused} has a
+   * reason.
    *
    * @return new values of the base tensors that change, by name
-   * @throws IllegalStateException if the method cannot be folded in
    */
-  Map<String, float[]> fuse(ParameterVector parameters, BaseWeights base);
+  Map<String, float[]> fuse(ParameterVector parameters, MethodState state, BaseWeights base);
+
+  /**
+   * The method's tensors as an adapter file holds them, by their full names. By default the trained
+   * ones; a method with a state adds what a reader cannot know.
+   */
+  default SortedMap<String, TensorData> save(ParameterVector parameters, MethodState state) {
+    Map<String, TensorData> file = new LinkedHashMap<>();
+    shapes()
+        .forEach(
+            (name, shape) -> {
+              String full = AdapterTensors.PREFIX + name;
+              file.put(full, TensorData.ofFloats(full, shape, parameters.tensor(name)));
+            });
+    return TensorData.byName(file.values());
+  }
+
+  /** Fields of {@code adapter_config.json} that the state decides, such as learnt ranks. */
+  default SortedMap<String, Object> savedFields(MethodState state) {
+    return new TreeMap<>();
+  }
+
+  /**
+   * What was saved.
+   *
+   * @param values of every tensor in {@link #shapes}
+   */
+  record Loaded(Map<String, float[]> values, MethodState state) {}
+
+  /**
+   * Takes what {@link #save} wrote, or Hugging Face PEFT did.
+   *
+   * @param base for what a file leaves out because it follows from the base
+   * @throws org.sparkpeft.core.error.FormatException if tensors are missing or have another shape
+   */
+  default Loaded load(AdapterTensors file, BaseWeights base) {
+    return new Loaded(file.takeAll(shapes()), MethodState.EMPTY);
+  }
 }

@@ -31,6 +31,15 @@ public final class ConfigFields {
     throw wrong(key, "a whole number", value);
   }
 
+  /** A whole number of any size that is there. */
+  public long whole(String key) {
+    Object value = get(key, 0);
+    if (value instanceof Integer || value instanceof Long) {
+      return ((Number) value).longValue();
+    }
+    throw wrong(key, "a whole number", value);
+  }
+
   public double number(String key, double fallback) {
     Object value = get(key, fallback);
     if (value instanceof Number number) {

@@ -1,12 +1,8 @@
 package org.sparkpeft.core.peft;
 
-import ai.djl.ndarray.NDArray;
 import java.util.List;
 import java.util.Map;
-import java.util.SortedMap;
-import java.util.TreeMap;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /** The method without parameters of its own; see {@link HeadOnlyConfig}. */
@@ -27,13 +23,13 @@ public final class HeadOnly implements PeftMethod<HeadOnlyConfig> {
   }
 
   @Override
-  public HeadOnlyConfig readConfig(Map<String, Object> fields) {
-    return new HeadOnlyConfig(new ConfigFields(fields).strings("modules_to_save"));
+  public MethodClass methodClass() {
+    return MethodClass.SELECTIVE;
   }
 
   @Override
-  public SortedMap<String, Object> writeConfig(HeadOnlyConfig config) {
-    return new TreeMap<>();
+  public HeadOnlyConfig defaults() {
+    return HeadOnlyConfig.defaults();
   }
 
   private static final class Nothing implements AttachedMethod {
@@ -43,17 +39,18 @@ public final class HeadOnly implements PeftMethod<HeadOnlyConfig> {
     }
 
     @Override
-    public Map<String, float[]> initialValues(long seed, BaseWeights base) {
+    public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
       return Map.of();
     }
 
     @Override
-    public Tuning tuning(Map<String, NDArray> parameters, TuningContext context) {
-      return Tuning.NONE;
+    public List<Modification> modifications(MethodTensors tensors, TuningContext context) {
+      return List.of();
     }
 
     @Override
-    public Map<String, float[]> fuse(ParameterVector parameters, BaseWeights base) {
+    public Map<String, float[]> fuse(
+        ParameterVector parameters, MethodState state, BaseWeights base) {
       return Map.of();
     }
   }

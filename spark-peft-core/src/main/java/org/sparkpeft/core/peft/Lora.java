@@ -2,19 +2,15 @@ package org.sparkpeft.core.peft;
 
 import ai.djl.ndarray.NDArray;
 import java.util.ArrayList;
-import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.SortedMap;
-import java.util.TreeMap;
 import java.util.regex.Pattern;
 import org.sparkpeft.core.engine.Scalars;
-import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.random.Philox;
@@ -27,28 +23,8 @@ import org.sparkpeft.core.vector.ParameterVector;
  * {@code A [r, rows]}, {@code B [size, r]} and no dropout.
  */
 public final class Lora implements PeftMethod<LoraConfig> {
-  /** Lists of layers that Hugging Face models have; the layer number is found without the name. */
-  private static final List<String> LAYER_LISTS =
-      List.of("layer", "layers", "h", "block", "blocks");
-
-  private static final List<String> UNSUPPORTED =
-      List.of(
-          "alora_invocation_tokens",
-          "arrow_config",
-          "bias",
-          "fan_in_fan_out",
-          "kasa_config",
-          "layer_replication",
-          "loftq_config",
-          "lora_bias",
-          "megatron_config",
-          "monteclora_config",
-          "target_parameters",
-          "trainable_token_indices",
-          "use_bdlora",
-          "use_dora",
-          "use_qalora",
-          "velora_config");
+  /** Fields of other loaders and trainers; they change nothing of what an adapter computes. */
+  private static final String[] IGNORED = {"megatron_core", "qalora_group_size"};
 
   @Override
   public String peftType() {
@@ -89,57 +65,25 @@ public final class Lora implements PeftMethod<LoraConfig> {
   }
 
   @Override
-  public LoraConfig readConfig(Map<String, Object> map) {
-    ConfigFields fields = new ConfigFields(map);
-    fields.requireOff(UNSUPPORTED);
-    for (String pattern :
-        map.get("layers_pattern") instanceof String one
-            ? List.of(one)
-            : fields.strings("layers_pattern")) {
-      if (!LAYER_LISTS.contains(pattern)) {
-        throw new ConfigException(
-            "layers_pattern", "must be one of " + LAYER_LISTS + ", got " + pattern);
-      }
-    }
-    Map<String, Integer> ranks = new LinkedHashMap<>();
-    fields.numbers("rank_pattern").forEach((key, value) -> ranks.put(key, value.intValue()));
-    return new LoraConfig(
-        fields.integer("r", 8),
-        fields.number("lora_alpha", 8),
-        fields.number("lora_dropout", 0),
-        fields.targets("target_modules"),
-        fields.strings("exclude_modules"),
-        fields.flag("use_rslora"),
-        fields.text("init_lora_weights", "true"),
-        ranks,
-        fields.numbers("alpha_pattern"),
-        fields.integers("layers_to_transform"),
-        fields.strings("modules_to_save"));
+  public MethodClass methodClass() {
+    return MethodClass.REPARAMETERISED;
+  }
+
+  @Override
+  public LoraConfig defaults() {
+    return LoraConfig.defaults();
+  }
+
+  /** Hugging Face's alpha is 8, ours 16. */
+  @Override
+  public LoraConfig readConfig(Map<String, Object> fields) {
+    LoraConfig defaults = LoraConfig.fileDefaults();
+    return ConfigRecords.read(LoraConfig.class, defaults, fields, IGNORED);
   }
 
   @Override
   public SortedMap<String, Object> writeConfig(LoraConfig config) {
-    SortedMap<String, Object> fields = new TreeMap<>();
-    fields.put("r", config.r());
-    fields.put("lora_alpha", config.loraAlpha());
-    fields.put("lora_dropout", config.loraDropout());
-    fields.put("target_modules", config.targetModules().toConfig());
-    if (!config.excludeModules().isEmpty()) {
-      fields.put("exclude_modules", config.excludeModules());
-    }
-    fields.put("use_rslora", config.useRslora());
-    fields.put(
-        "init_lora_weights",
-        switch (config.initLoraWeights()) {
-          case "true" -> true;
-          case "false" -> false;
-          default -> config.initLoraWeights();
-        });
-    fields.put("rank_pattern", config.rankPattern());
-    fields.put("alpha_pattern", config.alphaPattern());
-    if (!config.layersToTransform().isEmpty()) {
-      fields.put("layers_to_transform", config.layersToTransform());
-    }
+    SortedMap<String, Object> fields = ConfigRecords.write(config);
     fields.put("bias", "none");
     fields.put("fan_in_fan_out", false);
     return fields;
@@ -178,7 +122,7 @@ public final class Lora implements PeftMethod<LoraConfig> {
      * Embeddings: A zero, B standard normal. With {@code false}, nothing is zero.
      */
     @Override
-    public Map<String, float[]> initialValues(long seed, BaseWeights base) {
+    public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
       Map<String, float[]> values = new LinkedHashMap<>();
       for (Site site : sites) {
         Philox random = Philox.of(seed, "lora", Philox.hash(site.module().path()));
@@ -209,28 +153,47 @@ public final class Lora implements PeftMethod<LoraConfig> {
     }
 
     @Override
-    public Tuning tuning(Map<String, NDArray> parameters, TuningContext context) {
-      Map<String, Factors> factors = new HashMap<>();
+    public List<Modification> modifications(MethodTensors tensors, TuningContext context) {
+      List<Modification> modifications = new ArrayList<>();
       for (Site site : sites) {
-        factors.put(
-            site.module().path(),
-            new Factors(
-                site.scale(), tensor(parameters, site.nameA()), tensor(parameters, site.nameB())));
+        NDArray a = tensors.parameter(site.nameA());
+        NDArray b = tensors.parameter(site.nameB());
+        modifications.add(
+            site.isEmbedding()
+                ? embedding(site, a, b)
+                : Modification.parallel(
+                    site.module().path(), x -> delta(site, dropped(site, x, context), a, b)));
       }
-      return new LoraTuning(factors, context.training() ? config.loraDropout() : 0, context);
+      return modifications;
     }
 
-    private static NDArray tensor(Map<String, NDArray> parameters, String name) {
-      NDArray tensor = parameters.get(name);
-      if (tensor == null) {
-        throw new IllegalArgumentException("no parameter named " + name);
+    private NDArray dropped(Site site, NDArray x, TuningContext context) {
+      if (!context.training() || config.loraDropout() == 0) {
+        return x;
       }
-      return tensor;
+      Philox random = context.random().child(Philox.hash(site.module().path()));
+      return Dropout.apply(context.manager(), x, config.loraDropout(), random);
+    }
+
+    private static NDArray delta(Site site, NDArray x, NDArray a, NDArray b) {
+      NDArray low = Scalars.times(Linear.of(x, a, null), site.scale()); // [..., r]
+      return Linear.of(low, b, null); // [..., out]
+    }
+
+    private static Modification embedding(Site site, NDArray a, NDArray b) {
+      return new Modification.OnEmbedding(
+          site.module().path(),
+          Insertion.PARALLEL,
+          (below, layer, ids) -> {
+            NDArray low = Scalars.times(Embedding.of(ids, a.transpose()), site.scale());
+            return below.apply(layer, ids).addi(Linear.of(low, b, null)); // [batch, seq, size]
+          });
     }
 
     /** {@code W + s B A}; for an embedding {@code E + s (B A)t}. */
     @Override
-    public Map<String, float[]> fuse(ParameterVector parameters, BaseWeights base) {
+    public Map<String, float[]> fuse(
+        ParameterVector parameters, MethodState state, BaseWeights base) {
       Map<String, float[]> fused = new LinkedHashMap<>();
       for (Site site : sites) {
         String name = site.module().path() + ".weight";
@@ -250,39 +213,6 @@ public final class Lora implements PeftMethod<LoraConfig> {
         fused.put(name, weight);
       }
       return fused;
-    }
-  }
-
-  private record Factors(float scale, NDArray a, NDArray b) {}
-
-  private record LoraTuning(Map<String, Factors> factors, double dropout, TuningContext context)
-      implements Tuning {
-
-    @Override
-    public NDArray linear(Linear layer, NDArray x) {
-      Factors f = factors.get(layer.path());
-      if (f == null) {
-        return layer.apply(x);
-      }
-      NDArray kept = x; // [..., in]
-      if (dropout > 0) {
-        Philox random = context.random().child(Philox.hash(layer.path()));
-        kept = Dropout.apply(context.manager(), x, dropout, random);
-      }
-      NDArray low = Scalars.times(Linear.of(kept, f.a(), null), f.scale()); // [..., r]
-      NDArray delta = Linear.of(low, f.b(), null); // [..., out]
-      return layer.apply(x).addi(delta);
-    }
-
-    @Override
-    public NDArray embedding(Embedding layer, NDArray ids) {
-      Factors f = factors.get(layer.path());
-      if (f == null) {
-        return layer.apply(ids);
-      }
-      NDArray low =
-          Scalars.times(Embedding.of(ids, f.a().transpose()), f.scale()); // [batch, seq, r]
-      return layer.apply(ids).addi(Linear.of(low, f.b(), null)); // [batch, seq, size]
     }
   }
 }

@@ -91,6 +91,23 @@ public record LoraConfig(
         List.of("classifier"));
   }
 
+  /** What Hugging Face takes for fields that a file leaves out. */
+  static LoraConfig fileDefaults() {
+    LoraConfig ours = defaults();
+    return new LoraConfig(
+        ours.r,
+        8,
+        ours.loraDropout,
+        ours.targetModules,
+        ours.excludeModules,
+        ours.useRslora,
+        ours.initLoraWeights,
+        ours.rankPattern,
+        ours.alphaPattern,
+        ours.layersToTransform,
+        List.of());
+  }
+
   public LoraConfig withRank(int newRank) {
     return new LoraConfig(
         newRank,

@@ -5,11 +5,10 @@ import java.util.List;
 
 /**
  * The settings of one parameter-efficient method, under the names that Hugging Face PEFT's {@code
- * adapter_config.json} uses. Methods from outside this package enter through {@link
- * CustomPeftConfig}.
+ * adapter_config.json} uses. Implemented by records: component {@code loraAlpha} is the field
+ * {@code lora_alpha}.
  */
-public sealed interface PeftConfig extends Serializable
-    permits LoraConfig, HeadOnlyConfig, CustomPeftConfig {
+public interface PeftConfig extends Serializable {
 
   /** Hugging Face's name of the method, for example {@code LORA}. */
   String peftType();

@@ -6,16 +6,23 @@ import org.sparkpeft.core.model.ModuleTree;
 
 /**
  * A parameter-efficient method. Implementations are found with {@link java.util.ServiceLoader},
- * need a public constructor without arguments, and keep no state.
+ * need a public constructor without arguments, and keep no state. A method is one file: this, its
+ * configuration as a nested record, and what {@link #attach} returns.
  *
- * @param <C> the method's configuration
+ * @param <C> the method's configuration, a record
  */
 public interface PeftMethod<C extends PeftConfig> {
 
-  /** Hugging Face's name, for example {@code LORA}. */
+  /** Hugging Face's name, for example {@code LORA}; ours, in the same style, where it has none. */
   String peftType();
 
   Class<C> configType();
+
+  /** What kind of parameters it trains. */
+  MethodClass methodClass();
+
+  /** The configuration when nothing is set: what a recipe starts from. */
+  C defaults();
 
   /**
    * Lays the method out on a model.
@@ -26,13 +33,23 @@ public interface PeftMethod<C extends PeftConfig> {
   AttachedMethod attach(C config, ModuleTree modules);
 
   /**
-   * Reads {@code adapter_config.json}.
+   * Reads {@code adapter_config.json}: by default the record's components under their names with
+   * underscores; absent fields take Hugging Face's defaults as {@link #fileDefaults} has them.
    *
    * @param fields the file's content
    * @throws org.sparkpeft.core.error.ConfigException naming a setting that is not supported
    */
-  C readConfig(Map<String, Object> fields);
+  default C readConfig(Map<String, Object> fields) {
+    return ConfigRecords.read(configType(), fileDefaults(), fields);
+  }
+
+  /** What a field means that {@code adapter_config.json} leaves out. */
+  default C fileDefaults() {
+    return defaults();
+  }
 
   /** The fields to write to {@code adapter_config.json}, beside those every method has. */
-  SortedMap<String, Object> writeConfig(C config);
+  default SortedMap<String, Object> writeConfig(C config) {
+    return ConfigRecords.write(config);
+  }
 }

@@ -1,14 +1,13 @@
 package org.sparkpeft.core.peft;
 
 import ai.djl.ndarray.NDArray;
-import java.util.HashMap;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
+import java.util.Objects;
 import java.util.Set;
 import org.sparkpeft.core.model.ModuleSpec;
-import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
@@ -65,21 +64,33 @@ public final class SavedModules {
     return values;
   }
 
-  /** {@code inner} with the trained copies of these modules in place of the frozen ones. */
-  public Tuning over(Tuning inner, Map<String, NDArray> parameters) {
-    if (modules.isEmpty()) {
-      return inner;
-    }
-    Map<String, Trained> trained = new HashMap<>();
+  /** The trained copies of these modules in place of the frozen ones. */
+  public List<Modification> modifications(Map<String, NDArray> parameters) {
+    List<Modification> replaced = new ArrayList<>();
     for (ModuleSpec module : modules) {
-      NDArray weight = parameters.get(module.path() + ".weight");
+      String path = module.path();
+      NDArray weight = parameters.get(path + ".weight");
       if (weight == null) {
-        throw new IllegalArgumentException("no parameter named " + module.path() + ".weight");
+        throw new IllegalArgumentException("no parameter named " + path + ".weight");
       }
-      Optional<NDArray> bias = Optional.ofNullable(parameters.get(module.path() + ".bias"));
-      trained.put(module.path(), new Trained(weight, bias));
+      NDArray bias = parameters.get(path + ".bias");
+      replaced.add(
+          switch (module.kind()) {
+            case LINEAR ->
+                new Modification.OnLinear(
+                    path, Insertion.WEIGHT, (below, layer, x) -> Linear.of(x, weight, bias));
+            case EMBEDDING ->
+                new Modification.OnEmbedding(
+                    path, Insertion.WEIGHT, (below, layer, ids) -> Embedding.of(ids, weight));
+            case LAYER_NORM ->
+                new Modification.OnNorm(
+                    path,
+                    Insertion.WEIGHT,
+                    (below, layer, x) ->
+                        LayerNorm.of(x, weight, Objects.requireNonNull(bias), layer.epsilon()));
+          });
     }
-    return new Overlay(inner, trained);
+    return replaced;
   }
 
   /** The trained values, which replace those of the base. */
@@ -87,56 +98,5 @@ public final class SavedModules {
     Map<String, float[]> fused = new LinkedHashMap<>();
     shapes().keySet().forEach(name -> fused.put(name, parameters.tensor(name)));
     return fused;
-  }
-
-  private record Trained(NDArray weight, Optional<NDArray> bias) {}
-
-  private record Overlay(Tuning inner, Map<String, Trained> trained) implements Tuning {
-    @Override
-    public NDArray linear(Linear layer, NDArray x) {
-      Trained copy = trained.get(layer.path());
-      return copy == null
-          ? inner.linear(layer, x)
-          : Linear.of(x, copy.weight(), copy.bias().orElse(null));
-    }
-
-    @Override
-    public NDArray embedding(Embedding layer, NDArray ids) {
-      Trained copy = trained.get(layer.path());
-      return copy == null ? inner.embedding(layer, ids) : Embedding.of(ids, copy.weight());
-    }
-
-    @Override
-    public NDArray layerNorm(LayerNorm layer, NDArray x) {
-      Trained copy = trained.get(layer.path());
-      return copy == null
-          ? inner.layerNorm(layer, x)
-          : LayerNorm.of(x, copy.weight(), copy.bias().orElseThrow(), layer.epsilon());
-    }
-
-    @Override
-    public NDArray residual(String path, NDArray x) {
-      return inner.residual(path, x);
-    }
-
-    @Override
-    public int virtualTokens() {
-      return inner.virtualTokens();
-    }
-
-    @Override
-    public NDArray inputEmbeddings(NDArray embedded) {
-      return inner.inputEmbeddings(embedded);
-    }
-
-    @Override
-    public int prefixLength() {
-      return inner.prefixLength();
-    }
-
-    @Override
-    public Optional<KeyValue> prefix(String path) {
-      return inner.prefix(path);
-    }
   }
 }

@@ -10,8 +10,8 @@ import java.util.TreeMap;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.PeftMethods;
-import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
@@ -19,17 +19,19 @@ import org.sparkpeft.core.vector.ParameterVector;
  * are written too, frozen or not, since the other side would make up something else.
  */
 final class AdapterExport {
-  static final String PREFIX = "base_model.model.";
+  static final String PREFIX = AdapterTensors.PREFIX;
 
   private AdapterExport() {}
 
   static void write(TunableModel model, ParameterVector parameters, Path target) {
     List<TensorData> tensors = new ArrayList<>();
-    for (ParameterLayout.Entry entry : model.layout().entries()) {
-      tensors.add(
-          TensorData.ofFloats(
-              PREFIX + entry.name(), entry.shape(), parameters.tensor(entry.name())));
-    }
+    tensors.addAll(model.method().save(parameters, model.state()).values());
+    model
+        .saved()
+        .shapes()
+        .forEach(
+            (name, shape) ->
+                tensors.add(TensorData.ofFloats(PREFIX + name, shape, parameters.tensor(name))));
     List<String> names = new ArrayList<>(model.savedNames());
     for (ModuleSpec module : madeUp(model)) {
       names.add(TunableModel.headName(module));
@@ -53,6 +55,7 @@ final class AdapterExport {
 
   private static ObjectNode config(TunableModel model, List<String> modulesToSave) {
     Map<String, Object> fields = new TreeMap<>(PeftMethods.writeConfig(model.peft()));
+    fields.putAll(model.method().savedFields(model.state()));
     fields.put("task_type", model.task().kind().huggingFaceType());
     fields.put("base_model_name_or_path", baseName(model));
     fields.put("inference_mode", true);

@@ -2,10 +2,8 @@ package org.sparkpeft.core.train;
 
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
@@ -16,9 +14,10 @@ import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.peft.AdapterTensors;
+import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
-import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /** Reads the format of Hugging Face PEFT. */
@@ -41,36 +40,17 @@ public final class AdapterImport {
   }
 
   static ParameterVector read(TunableModel model, AdapterDirectory adapter) {
+    return model.flatten(load(model, adapter).values());
+  }
+
+  static AttachedMethod.Loaded load(TunableModel model, AdapterDirectory adapter) {
     requireSameSettings(model.peft(), config(adapter));
     SortedMap<String, TensorData> tensors = adapter.tensors();
-    Set<String> unread = new TreeSet<>(tensors.keySet());
-    Map<String, float[]> values = new LinkedHashMap<>();
-    List<String> missing = new ArrayList<>();
-    for (ParameterLayout.Entry entry : model.layout().entries()) {
-      TensorData tensor = tensors.get(AdapterExport.PREFIX + entry.name());
-      if (tensor == null) {
-        missing.add(entry.name());
-      } else if (!tensor.shape().equals(entry.shape())) {
-        throw new FormatException(
-            adapter.path().toString(),
-            entry.name()
-                + " has shape "
-                + tensor.shape()
-                + "; the model asks for "
-                + entry.shape());
-      } else {
-        values.put(entry.name(), tensor.toFloats());
-        unread.remove(AdapterExport.PREFIX + entry.name());
-      }
-    }
-    if (!missing.isEmpty()) {
-      throw new FormatException(
-          adapter.path().toString(),
-          "lacks "
-              + missing.size()
-              + " tensors of this model's adapter, such as "
-              + missing.get(0));
-    }
+    AdapterTensors file = new AdapterTensors(adapter.path().toString(), tensors);
+    AttachedMethod.Loaded loaded = model.method().load(file, model.backbone()::frozen);
+    Map<String, float[]> values = new LinkedHashMap<>(loaded.values());
+    values.putAll(file.takeAll(model.saved().shapes()));
+    Set<String> unread = new TreeSet<>(file.left());
     for (ModuleSpec module : AdapterExport.madeUp(model)) {
       for (String name : module.tensors().keySet()) {
         TensorData tensor = tensors.get(AdapterExport.PREFIX + name);
@@ -88,7 +68,7 @@ public final class AdapterImport {
               + unread.iterator().next()
               + "; take the adapter's own settings, or list their modules in modules_to_save");
     }
-    return model.flatten(values);
+    return new AttachedMethod.Loaded(values, loaded.state());
   }
 
   private static void requireSameSettings(PeftConfig ours, PeftConfig theirs) {

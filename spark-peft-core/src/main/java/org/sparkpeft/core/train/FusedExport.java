@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.TensorData;
@@ -17,8 +18,19 @@ final class FusedExport {
   private FusedExport() {}
 
   static ModelDirectory write(TunableModel model, ParameterVector parameters, Path target) {
+    model
+        .whyNotFused()
+        .ifPresent(
+            reason -> {
+              throw new ConfigException(
+                  "model.fuse",
+                  "an adapter of type "
+                      + model.peft().peftType()
+                      + " cannot be folded into the base: "
+                      + reason);
+            });
     Map<String, float[]> changed = new HashMap<>(model.saved().fuse(parameters));
-    changed.putAll(model.method().fuse(parameters, model.backbone()::frozen));
+    changed.putAll(model.method().fuse(parameters, model.state(), model.backbone()::frozen));
     List<TensorData> tensors = new ArrayList<>();
     for (ModuleSpec module : model.modules().all()) {
       module

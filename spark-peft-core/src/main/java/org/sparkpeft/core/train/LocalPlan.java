@@ -45,4 +45,9 @@ public record LocalPlan(
   public static LocalPlan alone(long seed) {
     return new LocalPlan(seed, 0, "alone", 0, 1, 0, () -> false);
   }
+
+  /** Whether this is the whole training and not a client's part of one. */
+  public boolean alone() {
+    return progressStart == 0 && progressEnd == 1;
+  }
 }

@@ -1,11 +1,15 @@
 package org.sparkpeft.core.train;
 
+import java.util.Map;
+import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * What a client's training gives.
  *
  * @param parameters trained values
+ * @param state the method's state at the end
+ * @param report what the method tells the driver, by name
  * @param numExamples examples of the client: its weight in an average
  * @param steps optimiser updates made
  * @param meanLoss mean training loss of all batches, in the order they were seen
@@ -14,6 +18,8 @@ import org.sparkpeft.core.vector.ParameterVector;
  */
 public record LocalResult(
     ParameterVector parameters,
+    MethodState state,
+    Map<String, float[]> report,
     int numExamples,
     int steps,
     double meanLoss,

@@ -2,15 +2,23 @@ package org.sparkpeft.core.train;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
+import java.util.function.Predicate;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
 import org.sparkpeft.core.engine.GradientScope;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.model.TokenExamples;
+import org.sparkpeft.core.peft.MethodState;
+import org.sparkpeft.core.peft.Probes;
+import org.sparkpeft.core.peft.StepObserver;
+import org.sparkpeft.core.peft.TrainingSpan;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -82,7 +90,9 @@ public final class LocalTrainer {
     float[] parameters = anchor.clone();
     float[] gradient = new float[parameters.length];
     FlatParameters flat = new FlatParameters(model.layout());
-    Optimizer optimizer = Optimizer.of(config, parameters.length);
+    Optimizer optimizer = Optimizer.of(config, model.layout(), model.roles());
+    StepObserver observer = observer(plan, updates);
+    MethodState state = model.state();
     Philox dropout = random(plan).child(-1);
     double lossSum = 0;
     long lossCount = 0;
@@ -92,7 +102,7 @@ public final class LocalTrainer {
       BatchForward forward =
           updates > updatesPerPass(examples.size()) && FixedFeatures.fit(model, examples.size())
               ? FixedFeatures.of(model, examples, manager)
-              : model::outputs;
+              : model.forward(manager);
       for (int update = 0; update < updates; update++) {
         if (plan.cancelled().getAsBoolean()) {
           throw new CancellationException(
@@ -101,12 +111,21 @@ public final class LocalTrainer {
         Arrays.fill(gradient, 0);
         flat.set(parameters);
         List<int[]> group = batches.of(update);
+        Map<String, float[]> probes = new TreeMap<>();
         for (int micro = 0; micro < group.size(); micro++) {
           ExampleBatch batch =
               ExampleBatch.of(examples, group.get(micro), objective.pairs(), model.padId());
           Philox random = dropout.child(update).child(micro);
           double loss =
-              addGradient(manager, flat, batch, forward, random, 1f / group.size(), gradient);
+              addGradient(
+                  manager,
+                  flat,
+                  batch,
+                  forward,
+                  random,
+                  1f / group.size(),
+                  gradient,
+                  Probing.of(observer, update, probes));
           requireFinite("the loss", loss, update, plan);
           lossSum += loss;
           lossCount++;
@@ -116,7 +135,17 @@ public final class LocalTrainer {
         double norm = norm(gradient);
         requireFinite("the gradient's norm", norm, update, plan);
         clip(gradient, norm);
-        optimizer.step(parameters, gradient, rate(plan, update, updates));
+        double rate = rate(plan, update, updates);
+        StepObserver.Update seen =
+            new StepObserver.Update(
+                update, model.layout(), parameters, gradient, probes, rate, optimizer);
+        observer.beforeStep(seen);
+        optimizer.step(parameters, gradient, rate);
+        Optional<MethodState> changed = observer.afterStep(seen);
+        if (changed.isPresent()) {
+          state = changed.get();
+          forward = model.withState(state).forward(manager);
+        }
       }
     }
     ParameterVector trained = ParameterVector.wrap(start.layout(), parameters);
@@ -124,7 +153,33 @@ public final class LocalTrainer {
       throw new NonFiniteException("a parameter", Double.NaN, updates - 1, plan.clientId());
     }
     return new LocalResult(
-        trained, examples.size(), updates, lossSum / lossCount, tokens, System.nanoTime() - began);
+        trained,
+        state,
+        observer.report(),
+        examples.size(),
+        updates,
+        lossSum / lossCount,
+        tokens,
+        System.nanoTime() - began);
+  }
+
+  private StepObserver observer(LocalPlan plan, int updates) {
+    TrainingSpan span =
+        new TrainingSpan(updates, plan.progressStart(), plan.progressEnd(), plan.alone());
+    return model.method().observer(model.state(), span, model.layout());
+  }
+
+  /**
+   * Which probes an update has and where their gradients go.
+   *
+   * @param sums by probe; filled
+   */
+  record Probing(Predicate<String> wanted, Map<String, float[]> sums) {
+    static final Probing NONE = new Probing(name -> false, Map.of());
+
+    static Probing of(StepObserver observer, int update, Map<String, float[]> sums) {
+      return new Probing(name -> observer.wants(name, update), sums);
+    }
   }
 
   /** Adds {@code factor} times the batch's gradient to {@code sum} and returns the loss. */
@@ -135,18 +190,26 @@ public final class LocalTrainer {
       BatchForward forward,
       Philox random,
       float factor,
-      float[] sum) {
+      float[] sum,
+      Probing probing) {
+    Probes probes = Probes.of(probing.wanted());
     try (NDManager step = manager.newSubManager()) {
       NDArray leaf = flat.leaf(step, true);
       NDArray loss;
       try (GradientScope scope = GradientScope.open()) {
         Map<String, NDArray> views = flat.views(leaf);
-        TuningContext context = new TuningContext(step, true, random);
+        List<NDArray> terms = new ArrayList<>();
+        TuningContext context =
+            new TuningContext(step, true, random, batch.tokens(), probes, terms);
         NDArray outputs = forward.outputs(step, views, batch, context);
         loss = objective.loss(step, outputs, batch);
+        for (NDArray term : terms) {
+          loss = loss.add(term);
+        }
         scope.backward(loss);
       }
       flat.addGradient(leaf, factor, sum);
+      probes.addGradients(factor, probing.sums());
       return loss.getFloat();
     }
   }
@@ -241,12 +304,13 @@ public final class LocalTrainer {
     flat.set(parameters.toArray());
     int size = pairs ? config.batchSize() : EVALUATION_BATCH;
     try (NDManager manager = device.newManager()) {
+      BatchForward outputs = model.forward(manager);
       for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
           ExampleBatch batch = ExampleBatch.of(examples, indices, pairs, model.padId());
           Map<String, NDArray> views = flat.views(flat.leaf(step, false));
-          TuningContext context = new TuningContext(step, false, Philox.of(0, "unused"));
-          consumer.accept(batch, model.outputs(step, views, batch, context).toFloatArray());
+          TuningContext context = TuningContext.inference(step, batch.tokens());
+          consumer.accept(batch, outputs.outputs(step, views, batch, context).toFloatArray());
         }
       }
     }

@@ -1,11 +1,16 @@
 package org.sparkpeft.core.train;
 
+import java.util.function.Function;
+import org.sparkpeft.core.peft.StepObserver;
+import org.sparkpeft.core.peft.TensorRole;
+import org.sparkpeft.core.vector.ParameterLayout;
+
 /**
  * Turns a gradient into an update of the flat parameters. Holds the moments of one client's
  * training in one round. Plain float loops: a pass over the flat array costs less than one call
  * into the engine for small adapters, and gives the same bits everywhere.
  */
-interface Optimizer {
+interface Optimizer extends StepObserver.OptimizerMoments {
 
   /**
    * Updates {@code parameters} in place.
@@ -15,14 +20,21 @@ interface Optimizer {
    */
   void step(float[] parameters, float[] gradient, double rate);
 
-  static Optimizer of(TrainConfig config, int size) {
+  /**
+   * @param role of each tensor of the layout that belongs to the method; others learn at the common
+   *     rate and decay
+   */
+  static Optimizer of(
+      TrainConfig config, ParameterLayout layout, Function<String, TensorRole> role) {
+    TensorRates rates = TensorRates.of(layout, role);
     return config.optimizer().equals("sgd")
-        ? new Sgd(config.weightDecay())
+        ? new Sgd(config.weightDecay(), rates)
         : new AdamW(
-            size,
+            layout.size(),
             config.adamBeta1(),
             config.adamBeta2(),
             config.adamEpsilon(),
-            config.weightDecay());
+            config.weightDecay(),
+            rates);
   }
 }

@@ -8,7 +8,9 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
+import java.util.function.Function;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.AdapterDirectory;
@@ -21,10 +23,15 @@ import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.peft.AttachedMethod;
+import org.sparkpeft.core.peft.MethodState;
+import org.sparkpeft.core.peft.MethodTensors;
+import org.sparkpeft.core.peft.Modification;
+import org.sparkpeft.core.peft.ModifiedForward;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.peft.SavedModules;
 import org.sparkpeft.core.peft.TargetSelection;
+import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -44,6 +51,7 @@ public final class TunableModel implements AutoCloseable {
   private final ComputeDevice device;
   private final Backbone backbone;
   private final AttachedMethod method;
+  private final MethodState state;
   private final SavedModules saved;
   private final List<String> savedNames;
   private final ParameterLayout layout;
@@ -62,9 +70,7 @@ public final class TunableModel implements AutoCloseable {
     this.savedNames = savedNames(peft, backbone);
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
     this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
-    List<ModuleSpec> adaptable = new ArrayList<>(backbone.modules().all());
-    adaptable.removeAll(full);
-    this.method = PeftMethods.attach(peft, new ModuleTree(adaptable));
+    this.method = PeftMethods.attach(peft, backbone.modules().without(full));
     Map<String, List<Integer>> shapes = new LinkedHashMap<>(method.shapes());
     shapes.putAll(saved.shapes());
     if (shapes.isEmpty()) {
@@ -72,6 +78,20 @@ public final class TunableModel implements AutoCloseable {
           "peft", "nothing would be trained; add modules_to_save or use another peft_type");
     }
     this.layout = ParameterLayout.of(shapes);
+    this.state = MethodState.EMPTY;
+  }
+
+  private TunableModel(TunableModel same, MethodState state) {
+    this.directory = same.directory;
+    this.task = same.task;
+    this.peft = same.peft;
+    this.device = same.device;
+    this.backbone = same.backbone;
+    this.method = same.method;
+    this.saved = same.saved;
+    this.savedNames = same.savedNames;
+    this.layout = same.layout;
+    this.state = state;
   }
 
   /**
@@ -105,6 +125,29 @@ public final class TunableModel implements AutoCloseable {
    */
   public TunableModel withPeft(PeftConfig other) {
     return new TunableModel(directory, task, other, device, backbone);
+  }
+
+  /**
+   * This model with what its method needs beside its parameters; see {@link #initialState}. The
+   * base is shared.
+   */
+  public TunableModel withState(MethodState other) {
+    return other.equals(state) ? this : new TunableModel(this, other);
+  }
+
+  /** This model as a training starts: with the method's initial state for a seed. */
+  public TunableModel started(long seed) {
+    return withState(initialState(seed));
+  }
+
+  /** The method's state at the start of a training: the same bits for the same seed. */
+  public MethodState initialState(long seed) {
+    return method.initialState(seed, backbone::frozen);
+  }
+
+  /** What decides the method's effect beside its parameters. */
+  public MethodState state() {
+    return state;
   }
 
   /** What is trained in full: the user's modules, the output layer, and what the base lacks. */
@@ -180,9 +223,10 @@ public final class TunableModel implements AutoCloseable {
     return backbone.modules().parameters(ModuleSpec.Origin.REQUIRED);
   }
 
-  /** Starting values: the same bits for the same seed, on every machine. */
+  /** Starting values for this state: the same bits for the same seed, on every machine. */
   public ParameterVector initialParameters(long seed) {
-    Map<String, float[]> values = new LinkedHashMap<>(method.initialValues(seed, backbone::frozen));
+    Map<String, float[]> values =
+        new LinkedHashMap<>(method.initialValues(seed, state, backbone::frozen));
     values.putAll(saved.initialValues(seed, backbone::frozen));
     return flatten(values);
   }
@@ -200,19 +244,29 @@ public final class TunableModel implements AutoCloseable {
   }
 
   /**
-   * The model's outputs for a batch: logits, or unit vectors for sentence embeddings.
+   * The model's outputs for batches: logits, or unit vectors for sentence embeddings.
    *
-   * @param views the trained tensors by name
+   * @param manager owner of the method's frozen tensors, loaded once; must outlive the result
    */
-  NDArray outputs(
-      NDManager step, Map<String, NDArray> views, ExampleBatch batch, TuningContext context) {
-    Tuning tuning = saved.over(method.tuning(views, context), views);
-    NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
-    NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
-    if (task.kind() != Task.SENTENCE_EMBEDDING) {
-      return backbone.logits(features, tuning);
-    }
-    return features.div(features.square().sum(new int[] {1}, true).sqrt());
+  BatchForward forward(NDManager manager) {
+    Map<String, NDArray> frozen = MethodTensors.load(manager, state);
+    return (step, views, batch, context) -> {
+      Tuning tuning = tuning(views, frozen, context);
+      NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
+      NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
+      if (task.kind() != Task.SENTENCE_EMBEDDING) {
+        return backbone.logits(features, tuning);
+      }
+      return features.div(features.square().sum(new int[] {1}, true).sqrt());
+    };
+  }
+
+  private Tuning tuning(
+      Map<String, NDArray> views, Map<String, NDArray> frozen, TuningContext context) {
+    List<Modification> all =
+        new ArrayList<>(method.modifications(new MethodTensors(views, frozen), context));
+    all.addAll(saved.modifications(views));
+    return ModifiedForward.of(all);
   }
 
   /** Whether training changes nothing below the head, so that an example's features stay. */
@@ -231,7 +285,7 @@ public final class TunableModel implements AutoCloseable {
 
   /** The outputs for features as {@link #fixedFeatures} makes them. */
   NDArray outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
-    return backbone.logits(features, saved.over(method.tuning(views, context), views));
+    return backbone.logits(features, tuning(views, Map.of(), context));
   }
 
   /** Token that pads shorter examples. */
@@ -249,6 +303,12 @@ public final class TunableModel implements AutoCloseable {
 
   SavedModules saved() {
     return saved;
+  }
+
+  /** How each tensor of the layout is treated; modules trained in full are plain weights. */
+  public Function<String, TensorRole> roles() {
+    Set<String> own = method.shapes().keySet();
+    return name -> own.contains(name) ? method.role(name) : TensorRole.LINEAR;
   }
 
   /** Names in {@code modules_to_save}, given and added. */
@@ -276,9 +336,20 @@ public final class TunableModel implements AutoCloseable {
     return AdapterImport.read(this, adapter);
   }
 
+  /** The method's state in an adapter, read as {@link #importAdapter} reads the trained values. */
+  public MethodState importState(AdapterDirectory adapter) {
+    return AdapterImport.load(this, adapter).state();
+  }
+
+  /** Why {@link #exportFused} would be refused; empty if it would not. */
+  public Optional<String> whyNotFused() {
+    return method.whyNotFused();
+  }
+
   /**
    * The base with the adapter folded in, as a model directory that needs no adapter.
    *
+   * @throws ConfigException if the method cannot be folded in
    * @throws org.sparkpeft.core.error.DataException if a value is not finite
    */
   public ModelDirectory exportFused(ParameterVector parameters, Path target) {

@@ -14,6 +14,7 @@ import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
+import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.random.Philox;
@@ -54,7 +55,7 @@ class LoraTest {
     float[] w = {1, 0, 2, 0, 1, -1};
     ParameterVector parameters =
         ParameterVector.of(ParameterLayout.of(lora.shapes()), new float[] {1, 2, -1, 2, -1});
-    assertThat(lora.fuse(parameters, name -> w))
+    assertThat(lora.fuse(parameters, MethodState.EMPTY, name -> w))
         .containsOnlyKeys("a.weight")
         .containsEntry("a.weight", new float[] {5, 8, -2, -2, -3, 1});
     try (NDManager manager = ComputeDevice.cpu().newManager()) {
@@ -62,7 +63,11 @@ class LoraTest {
           Map.of(
               "a.lora_A.weight", manager.create(new float[] {1, 2, -1}, new Shape(1, 3)),
               "a.lora_B.weight", manager.create(new float[] {2, -1}, new Shape(2, 1)));
-      Tuning tuning = lora.tuning(views, new TuningContext(manager, false, Philox.of(1, "unused")));
+      TokenBatch batch = TokenBatch.of(List.of(new int[] {1}), 0);
+      Tuning tuning =
+          ModifiedForward.of(
+              lora.modifications(
+                  new MethodTensors(views, Map.of()), TuningContext.inference(manager, batch)));
       Linear layer = new Linear("a", manager.create(w, new Shape(2, 3)), null);
       NDArray x = manager.create(new float[] {1, 1, 1}, new Shape(1, 3));
       assertThat(tuning.linear(layer, x).toFloatArray()).containsExactly(11, -4);

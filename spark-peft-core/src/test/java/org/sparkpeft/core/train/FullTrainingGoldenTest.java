@@ -82,7 +82,14 @@ class FullTrainingGoldenTest {
         ExampleBatch batch = ExampleBatch.of(examples, all, false, model.padId());
         double loss =
             trainer.addGradient(
-                manager, flat, batch, model::outputs, Philox.of(1, "test"), 1, gradient);
+                manager,
+                flat,
+                batch,
+                model.forward(manager),
+                Philox.of(1, "test"),
+                1,
+                gradient,
+                LocalTrainer.Probing.NONE);
         assertThat(loss).isCloseTo(training.get("loss").doubleValue(), Offset.offset(1e-5));
       }
       double total = training.get("total_grad_norm").doubleValue();

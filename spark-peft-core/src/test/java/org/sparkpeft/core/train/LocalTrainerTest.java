@@ -149,10 +149,11 @@ class LocalTrainerTest {
           manager,
           flat,
           ExampleBatch.of(examples, indices, false, model.padId()),
-          model::outputs,
+          model.forward(manager),
           Philox.of(9, "dropout"),
           1,
-          gradient);
+          gradient,
+          LocalTrainer.Probing.NONE);
     }
   }
 
@@ -174,8 +175,19 @@ class LocalTrainerTest {
       ExampleBatch batch = ExampleBatch.of(examples, indices, false, head.padId());
       Philox random = Philox.of(9, "dropout");
       FixedFeatures features = FixedFeatures.of(head, examples, manager);
-      double loss = trainer.addGradient(manager, flat, batch, head::outputs, random, 1, direct);
-      assertThat(trainer.addGradient(manager, flat, batch, features, random, 1, kept))
+      double loss =
+          trainer.addGradient(
+              manager,
+              flat,
+              batch,
+              head.forward(manager),
+              random,
+              1,
+              direct,
+              LocalTrainer.Probing.NONE);
+      assertThat(
+              trainer.addGradient(
+                  manager, flat, batch, features, random, 1, kept, LocalTrainer.Probing.NONE))
           .isCloseTo(loss, Offset.offset(1e-6));
     }
     assertThat(kept).usingComparatorWithPrecision(1e-6f).containsExactly(direct);

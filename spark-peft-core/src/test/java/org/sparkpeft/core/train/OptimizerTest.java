@@ -10,7 +10,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 class OptimizerTest {
   @Test
   void adamWOfTheTextbook() {
-    AdamW adam = new AdamW(1, 0.9, 0.999, 1e-8, 0.01);
+    AdamW adam = new AdamW(1, 0.9, 0.999, 1e-8, 0.01, TensorRates.uniform(1));
     float[] p = {1};
     double[] expected = {0.899000002, 0.8635404181, 0.8247377004};
     float[] gradients = {0.5f, -0.2f, 0.1f};
@@ -23,7 +23,7 @@ class OptimizerTest {
   @Test
   void sgdWithDecoupledDecay() {
     float[] p = {1, -2};
-    new Sgd(0.5).step(p, new float[] {0.2f, 1}, 0.1);
+    new Sgd(0.5, TensorRates.uniform(2)).step(p, new float[] {0.2f, 1}, 0.1);
     assertThat(p[0]).isCloseTo(0.95f - 0.02f, Offset.offset(1e-6f));
     assertThat(p[1]).isCloseTo(-1.9f - 0.1f, Offset.offset(1e-6f));
   }

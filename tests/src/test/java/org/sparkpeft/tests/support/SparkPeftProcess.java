@@ -114,6 +114,10 @@ public final class SparkPeftProcess implements AutoCloseable {
     }
   }
 
+  public long pid() {
+    return process.pid();
+  }
+
   /** Executor processes of this driver. */
   public List<ProcessHandle> executors() {
     return process

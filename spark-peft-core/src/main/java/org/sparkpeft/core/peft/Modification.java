@@ -1,0 +1,244 @@
+package org.sparkpeft.core.peft;
+
+import ai.djl.ndarray.NDArray;
+import java.util.function.UnaryOperator;
+import org.sparkpeft.core.engine.Scalars;
+import org.sparkpeft.core.nn.Embedding;
+import org.sparkpeft.core.nn.LayerNorm;
+import org.sparkpeft.core.nn.Linear;
+
+/**
+ * One place at which a method acts, for one step: a position, an insertion form and a function.
+ * Every method is a list of these. Several may act on one layer; each wraps those before it, and
+ * the innermost is the frozen layer.
+ */
+public sealed interface Modification {
+
+  /** Hugging Face's path of the layer acted on; empty for the input. */
+  String path();
+
+  Insertion insertion();
+
+  /**
+   * The same modification at a strength other than 1: {@code h + weight (changed(h) - h)}.
+   *
+   * @throws IllegalArgumentException if it has no such strength
+   */
+  Modification weighted(float weight);
+
+  // ---------------------------------------------------------------- linear layers
+
+  /** What is below a modification: input {@code [..., in]} to output {@code [..., out]}. */
+  @FunctionalInterface
+  interface LinearForward {
+    NDArray apply(Linear layer, NDArray x);
+  }
+
+  /** A changed linear layer. */
+  @FunctionalInterface
+  interface LinearChange {
+    /**
+     * @param below what to call, with this layer or one with other tensors
+     * @return {@code [..., out]}
+     */
+    NDArray apply(LinearForward below, Linear layer, NDArray x);
+  }
+
+  /** Acts on a linear layer. */
+  record OnLinear(String path, Insertion insertion, LinearChange change) implements Modification {
+    @Override
+    public Modification weighted(float weight) {
+      return new OnLinear(
+          path,
+          insertion,
+          (below, layer, x) -> {
+            NDArray plain = below.apply(layer, x);
+            return mix(plain, change.apply(below, layer, x), weight);
+          });
+    }
+  }
+
+  /** {@code h + delta(x)}. */
+  static Modification parallel(String path, UnaryOperator<NDArray> delta) {
+    return new OnLinear(
+        path, Insertion.PARALLEL, (below, layer, x) -> below.apply(layer, x).addi(delta.apply(x)));
+  }
+
+  /** {@code map(h)}. */
+  static Modification sequential(String path, UnaryOperator<NDArray> map) {
+    return new OnLinear(
+        path, Insertion.SEQUENTIAL, (below, layer, x) -> map.apply(below.apply(layer, x)));
+  }
+
+  /** {@code scale * h} with {@code scale [out]}. */
+  static Modification scaledOutput(String path, NDArray scale) {
+    return new OnLinear(
+        path, Insertion.SCALED, (below, layer, x) -> below.apply(layer, x).mul(scale));
+  }
+
+  /** The layer on {@code scale * x} with {@code scale [in]}. */
+  static Modification scaledInput(String path, NDArray scale) {
+    return new OnLinear(
+        path, Insertion.SCALED, (below, layer, x) -> below.apply(layer, x.mul(scale)));
+  }
+
+  /** The layer with another weight {@code [out, in]}, made from its own. */
+  static Modification weight(String path, UnaryOperator<NDArray> change) {
+    return new OnLinear(
+        path,
+        Insertion.WEIGHT,
+        (below, layer, x) ->
+            below.apply(new Linear(path, change.apply(layer.weight()), layer.bias()), x));
+  }
+
+  // ---------------------------------------------------------------- embeddings and norms
+
+  /** What is below: ids {@code [batch, seq]} to rows {@code [batch, seq, size]}. */
+  @FunctionalInterface
+  interface EmbeddingForward {
+    NDArray apply(Embedding layer, NDArray ids);
+  }
+
+  /** A changed lookup. */
+  @FunctionalInterface
+  interface EmbeddingChange {
+    NDArray apply(EmbeddingForward below, Embedding layer, NDArray ids);
+  }
+
+  /** Acts on an embedding table. */
+  record OnEmbedding(String path, Insertion insertion, EmbeddingChange change)
+      implements Modification {
+    @Override
+    public Modification weighted(float weight) {
+      return new OnEmbedding(
+          path,
+          insertion,
+          (below, layer, ids) -> {
+            NDArray plain = below.apply(layer, ids);
+            return mix(plain, change.apply(below, layer, ids), weight);
+          });
+    }
+  }
+
+  /** What is below: {@code [..., size]} to the same shape. */
+  @FunctionalInterface
+  interface NormForward {
+    NDArray apply(LayerNorm layer, NDArray x);
+  }
+
+  /** A changed norm. */
+  @FunctionalInterface
+  interface NormChange {
+    NDArray apply(NormForward below, LayerNorm layer, NDArray x);
+  }
+
+  /** Acts on a layer norm. */
+  record OnNorm(String path, Insertion insertion, NormChange change) implements Modification {
+    @Override
+    public Modification weighted(float weight) {
+      return new OnNorm(
+          path,
+          insertion,
+          (below, layer, x) -> {
+            NDArray plain = below.apply(layer, x);
+            return mix(plain, change.apply(below, layer, x), weight);
+          });
+    }
+  }
+
+  // ---------------------------------------------------------------- blocks
+
+  /** What is below: a block's input and output to what follows its residual connection. */
+  @FunctionalInterface
+  interface ResidualForward {
+    /**
+     * @param input the residual stream before the block, {@code [batch, seq, hidden]}
+     * @param output the block's output, same shape
+     * @return the norm of their sum where the layer normalises there, else the sum
+     */
+    NDArray apply(NDArray input, NDArray output);
+  }
+
+  /** A changed residual connection. */
+  @FunctionalInterface
+  interface ResidualChange {
+    /**
+     * @param below the residual connection as it is: {@code LN(input + output)}
+     */
+    NDArray apply(ResidualForward below, NDArray input, NDArray output);
+  }
+
+  /**
+   * Acts where an attention or feed-forward block joins the residual stream.
+   *
+   * @param path path of the block's last linear layer
+   */
+  record OnResidual(String path, Insertion insertion, ResidualChange change)
+      implements Modification {
+    @Override
+    public Modification weighted(float weight) {
+      return new OnResidual(
+          path,
+          insertion,
+          (below, input, output) -> {
+            NDArray plain = below.apply(input, output);
+            return mix(plain, change.apply(below, input, output), weight);
+          });
+    }
+  }
+
+  // ---------------------------------------------------------------- prepended vectors
+
+  /**
+   * Keys and values in front of those of an attention block.
+   *
+   * @param path path of the block's key projection
+   * @param keys {@code [n, hidden]}; every attention block must get the same n
+   * @param values {@code [n, hidden]}
+   */
+  record Prefix(String path, NDArray keys, NDArray values) implements Modification {
+    @Override
+    public Insertion insertion() {
+      return Insertion.PREPENDED;
+    }
+
+    @Override
+    public Modification weighted(float weight) {
+      return unweighted(this, weight);
+    }
+  }
+
+  /**
+   * Virtual tokens in front of the word embeddings.
+   *
+   * @param tokens {@code [n, size]}
+   */
+  record Prompt(NDArray tokens) implements Modification {
+    @Override
+    public String path() {
+      return "";
+    }
+
+    @Override
+    public Insertion insertion() {
+      return Insertion.PREPENDED;
+    }
+
+    @Override
+    public Modification weighted(float weight) {
+      return unweighted(this, weight);
+    }
+  }
+
+  private static Modification unweighted(Modification same, float weight) {
+    if (weight != 1) {
+      throw new IllegalArgumentException(
+          "prepended vectors are there or not; weight " + weight + " means nothing for them");
+    }
+    return same;
+  }
+
+  private static NDArray mix(NDArray plain, NDArray changed, float weight) {
+    return plain.add(Scalars.times(changed.sub(plain), weight));
+  }
+}

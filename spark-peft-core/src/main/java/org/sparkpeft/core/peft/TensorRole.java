@@ -1,0 +1,45 @@
+package org.sparkpeft.core.peft;
+
+/**
+ * How a trained tensor is treated by optimiser, codec and server.
+ *
+ * @param rate factor on the learning rate, above 0
+ * @param decayed whether weight decay acts on it
+ * @param sharing who gets to see it
+ * @param averaging what the mean of clients' values means
+ */
+public record TensorRole(double rate, boolean decayed, Sharing sharing, Averaging averaging) {
+  /** Factors like LoRA's: learn at the common rate, decay, are sent, and average with an error. */
+  public static final TensorRole FACTOR = new TensorRole(1, true, Sharing.SHARED, Averaging.FACTOR);
+
+  /** Tensors in which the effective weights are affine: averaging them is exact. */
+  public static final TensorRole LINEAR = new TensorRole(1, true, Sharing.SHARED, Averaging.LINEAR);
+
+  /** Who gets to see a tensor. */
+  public enum Sharing {
+    /** Sent to the server and averaged. */
+    SHARED,
+    /** Stays with the client between rounds; the server keeps its starting value. */
+    PERSONAL
+  }
+
+  /** What averaging clients' values means for the function they compute (card section 0.3). */
+  public enum Averaging {
+    /** The mean of values is the mean of effective weights. */
+    LINEAR,
+    /** A product of trained tensors: the mean of factors is not the mean of products. */
+    FACTOR
+  }
+
+  public TensorRole withRate(double factor) {
+    return new TensorRole(factor, decayed, sharing, averaging);
+  }
+
+  public TensorRole undecayed() {
+    return new TensorRole(rate, false, sharing, averaging);
+  }
+
+  public TensorRole personal() {
+    return new TensorRole(rate, decayed, Sharing.PERSONAL, averaging);
+  }
+}

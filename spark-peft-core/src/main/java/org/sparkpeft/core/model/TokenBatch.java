@@ -11,12 +11,14 @@ public final class TokenBatch {
   private final int[][] tokenTypes;
   private final int[] lengths;
   private final int width;
+  private final int[] tasks;
 
-  private TokenBatch(int[][] inputIds, int[][] tokenTypes, int[] lengths, int width) {
+  private TokenBatch(int[][] inputIds, int[][] tokenTypes, int[] lengths, int width, int[] tasks) {
     this.inputIds = inputIds;
     this.tokenTypes = tokenTypes;
     this.lengths = lengths;
     this.width = width;
+    this.tasks = tasks;
   }
 
   /**
@@ -60,7 +62,21 @@ public final class TokenBatch {
         System.arraycopy(types.get(i), 0, segments[i], 0, lengths[i]);
       }
     }
-    return new TokenBatch(ids, segments, lengths, width);
+    return new TokenBatch(ids, segments, lengths, width, new int[lengths.length]);
+  }
+
+  /**
+   * The same tokens with each example's task.
+   *
+   * @param numbers one for each example, from 0
+   */
+  public TokenBatch withTasks(int[] numbers) {
+    return new TokenBatch(inputIds, tokenTypes, lengths, width, numbers.clone());
+  }
+
+  /** Number of the task of example {@code row}, 0 where nobody said. */
+  public int task(int row) {
+    return tasks[row];
   }
 
   /** Number of examples. */

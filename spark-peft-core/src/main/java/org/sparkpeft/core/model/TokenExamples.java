@@ -22,4 +22,9 @@ public interface TokenExamples {
 
   /** The value of an example, or one 0 or 1 for each label. */
   float[] values(int index);
+
+  /** Number of the task an example belongs to, from 0, for methods that route by task. */
+  default int task(int index) {
+    return 0;
+  }
 }

@@ -58,9 +58,14 @@ public final class AdapterTensors {
 
   /** Takes the tensors of {@code shapes}, each under {@link #PREFIX} and its name. */
   public Map<String, float[]> takeAll(Map<String, List<Integer>> shapes) {
+    return takeAll(PREFIX, shapes);
+  }
+
+  /** Takes the tensors of {@code shapes}, each under {@code prefix} and its name. */
+  public Map<String, float[]> takeAll(String prefix, Map<String, List<Integer>> shapes) {
     Map<String, float[]> values = new LinkedHashMap<>();
     List<String> missing =
-        shapes.keySet().stream().filter(name -> !tensors.containsKey(PREFIX + name)).toList();
+        shapes.keySet().stream().filter(name -> !tensors.containsKey(prefix + name)).toList();
     if (!missing.isEmpty()) {
       throw new FormatException(
           source,
@@ -69,7 +74,7 @@ public final class AdapterTensors {
               + " tensors of this model's adapter, such as "
               + missing.get(0));
     }
-    shapes.forEach((name, shape) -> values.put(name, take(PREFIX + name, shape).toFloats()));
+    shapes.forEach((name, shape) -> values.put(name, take(prefix + name, shape).toFloats()));
     return values;
   }
 

@@ -87,6 +87,11 @@ public interface AttachedMethod {
     return TensorData.byName(file.values());
   }
 
+  /** What a file puts before the names of modules trained in full. */
+  default String savedModulePrefix() {
+    return AdapterTensors.PREFIX;
+  }
+
   /** Fields of {@code adapter_config.json} that the state decides, such as learnt ranks. */
   default SortedMap<String, Object> savedFields(MethodState state) {
     return new TreeMap<>();

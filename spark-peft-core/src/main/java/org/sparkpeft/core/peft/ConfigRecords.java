@@ -11,6 +11,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -55,16 +56,21 @@ public final class ConfigRecords {
    *
    * @param defaults what absent and null fields take
    * @param fields the file; fields the record does not have must be off
-   * @param ignored names of further fields that change nothing
+   * @param inert further fields, each allowed to be absent or to have this value
    * @throws ConfigException for a field of the wrong type, one the record's checks refuse, or one
    *     that is not supported and set
    */
   public static <C extends PeftConfig> C read(
-      Class<C> type, C defaults, Map<String, Object> fields, String... ignored) {
+      Class<C> type, C defaults, Map<String, Object> fields, Map<String, Object> inert) {
     ConfigFields reader = new ConfigFields(fields);
     RecordComponent[] components = type.getRecordComponents();
     Set<String> known = new HashSet<>(COMMON);
-    known.addAll(List.of(ignored));
+    inert.forEach(
+        (name, value) -> {
+          if (Objects.equals(fields.get(name), value)) {
+            known.add(name);
+          }
+        });
     Object[] values = new Object[components.length];
     for (int i = 0; i < components.length; i++) {
       String name = fieldName(components[i]);
@@ -131,17 +137,16 @@ public final class ConfigRecords {
     return ((ParameterizedType) component.getGenericType()).getActualTypeArguments()[index];
   }
 
-  /** The record's fields; lists and texts that are empty are left out, as Hugging Face's null. */
+  /** The record's fields; lists and texts that are empty are null, as in Hugging Face's files. */
   public static SortedMap<String, Object> write(PeftConfig config) {
     SortedMap<String, Object> fields = new TreeMap<>();
     for (RecordComponent component : config.getClass().getRecordComponents()) {
       Object value = get(config, component);
       String name = fieldName(component);
       boolean empty = (value instanceof List<?> list && list.isEmpty()) || "".equals(value);
-      if (COMMON.contains(name) || empty) {
-        continue;
+      if (!COMMON.contains(name)) {
+        fields.put(name, empty ? null : plain(value));
       }
-      fields.put(name, plain(value));
     }
     return fields;
   }

@@ -6,7 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
-import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.regex.Pattern;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.model.ModuleSpec;
@@ -23,9 +23,6 @@ import org.sparkpeft.core.vector.ParameterVector;
  * {@code A [r, rows]}, {@code B [size, r]} and no dropout.
  */
 public final class Lora implements PeftMethod<LoraConfig> {
-  /** Fields of other loaders and trainers; they change nothing of what an adapter computes. */
-  private static final String[] IGNORED = {"megatron_core", "qalora_group_size"};
-
   @Override
   public String peftType() {
     return "LORA";
@@ -76,16 +73,39 @@ public final class Lora implements PeftMethod<LoraConfig> {
 
   /** Hugging Face's alpha is 8, ours 16. */
   @Override
-  public LoraConfig readConfig(Map<String, Object> fields) {
-    LoraConfig defaults = LoraConfig.fileDefaults();
-    return ConfigRecords.read(LoraConfig.class, defaults, fields, IGNORED);
+  public LoraConfig fileDefaults() {
+    return LoraConfig.fileDefaults();
   }
 
   @Override
-  public SortedMap<String, Object> writeConfig(LoraConfig config) {
-    SortedMap<String, Object> fields = ConfigRecords.write(config);
+  public Map<String, Object> inertFields() {
+    Map<String, Object> fields = new TreeMap<>();
+    for (String unset :
+        List.of(
+            "alora_invocation_tokens",
+            "arrow_config",
+            "corda_config",
+            "eva_config",
+            "kasa_config",
+            "layer_replication",
+            "layers_pattern",
+            "lora_ga_config",
+            "megatron_config",
+            "monteclora_config",
+            "target_parameters",
+            "trainable_token_indices",
+            "use_bdlora",
+            "velora_config")) {
+      fields.put(unset, null);
+    }
+    for (String off :
+        List.of("ensure_weight_tying", "fan_in_fan_out", "lora_bias", "use_dora", "use_qalora")) {
+      fields.put(off, false);
+    }
     fields.put("bias", "none");
-    fields.put("fan_in_fan_out", false);
+    fields.put("loftq_config", Map.of());
+    fields.put("megatron_core", "megatron.core");
+    fields.put("qalora_group_size", 16);
     return fields;
   }
 

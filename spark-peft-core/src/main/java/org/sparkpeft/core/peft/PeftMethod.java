@@ -2,6 +2,7 @@ package org.sparkpeft.core.peft;
 
 import java.util.Map;
 import java.util.SortedMap;
+import java.util.TreeMap;
 import org.sparkpeft.core.model.ModuleTree;
 
 /**
@@ -40,7 +41,15 @@ public interface PeftMethod<C extends PeftConfig> {
    * @throws org.sparkpeft.core.error.ConfigException naming a setting that is not supported
    */
   default C readConfig(Map<String, Object> fields) {
-    return ConfigRecords.read(configType(), fileDefaults(), fields);
+    return ConfigRecords.read(configType(), fileDefaults(), fields, inertFields());
+  }
+
+  /**
+   * Hugging Face's fields that the record does not have, each at the value (often null) at which it
+   * changes nothing. They are written, and refused when a file sets them otherwise.
+   */
+  default Map<String, Object> inertFields() {
+    return Map.of();
   }
 
   /** What a field means that {@code adapter_config.json} leaves out. */
@@ -50,6 +59,8 @@ public interface PeftMethod<C extends PeftConfig> {
 
   /** The fields to write to {@code adapter_config.json}, beside those every method has. */
   default SortedMap<String, Object> writeConfig(C config) {
-    return ConfigRecords.write(config);
+    SortedMap<String, Object> fields = new TreeMap<>(inertFields());
+    fields.putAll(ConfigRecords.write(config));
+    return fields;
   }
 }

@@ -10,7 +10,6 @@ import java.util.TreeMap;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
-import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -19,11 +18,10 @@ import org.sparkpeft.core.vector.ParameterVector;
  * are written too, frozen or not, since the other side would make up something else.
  */
 final class AdapterExport {
-  static final String PREFIX = AdapterTensors.PREFIX;
-
   private AdapterExport() {}
 
   static void write(TunableModel model, ParameterVector parameters, Path target) {
+    String prefix = model.method().savedModulePrefix();
     List<TensorData> tensors = new ArrayList<>();
     tensors.addAll(model.method().save(parameters, model.state()).values());
     model
@@ -31,7 +29,7 @@ final class AdapterExport {
         .shapes()
         .forEach(
             (name, shape) ->
-                tensors.add(TensorData.ofFloats(PREFIX + name, shape, parameters.tensor(name))));
+                tensors.add(TensorData.ofFloats(prefix + name, shape, parameters.tensor(name))));
     List<String> names = new ArrayList<>(model.savedNames());
     for (ModuleSpec module : madeUp(model)) {
       names.add(TunableModel.headName(module));
@@ -40,7 +38,7 @@ final class AdapterExport {
           .forEach(
               (name, shape) ->
                   tensors.add(
-                      TensorData.ofFloats(PREFIX + name, shape, model.backbone().frozen(name))));
+                      TensorData.ofFloats(prefix + name, shape, model.backbone().frozen(name))));
     }
     AdapterDirectory.write(target, config(model, names), TensorData.byName(tensors));
   }

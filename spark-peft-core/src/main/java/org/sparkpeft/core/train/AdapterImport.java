@@ -49,13 +49,14 @@ public final class AdapterImport {
     AdapterTensors file = new AdapterTensors(adapter.path().toString(), tensors);
     AttachedMethod.Loaded loaded = model.method().load(file, model.backbone()::frozen);
     Map<String, float[]> values = new LinkedHashMap<>(loaded.values());
-    values.putAll(file.takeAll(model.saved().shapes()));
+    String prefix = model.method().savedModulePrefix();
+    values.putAll(file.takeAll(prefix, model.saved().shapes()));
     Set<String> unread = new TreeSet<>(file.left());
     for (ModuleSpec module : AdapterExport.madeUp(model)) {
       for (String name : module.tensors().keySet()) {
-        TensorData tensor = tensors.get(AdapterExport.PREFIX + name);
+        TensorData tensor = tensors.get(prefix + name);
         if (tensor != null && Arrays.equals(tensor.toFloats(), model.backbone().frozen(name))) {
-          unread.remove(AdapterExport.PREFIX + name);
+          unread.remove(prefix + name);
         }
       }
     }

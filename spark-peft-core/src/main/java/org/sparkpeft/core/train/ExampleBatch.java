@@ -28,7 +28,11 @@ record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
         sequences.add(source.pair(index));
       }
     }
-    return new ExampleBatch(source, indices, TokenBatch.of(sequences, padId));
+    int[] tasks = new int[sequences.size()];
+    for (int i = 0; i < tasks.length; i++) {
+      tasks[i] = source.task(indices[i % indices.length]);
+    }
+    return new ExampleBatch(source, indices, TokenBatch.of(sequences, padId).withTasks(tasks));
   }
 
   int size() {

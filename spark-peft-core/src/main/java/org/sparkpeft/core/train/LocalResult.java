@@ -1,5 +1,6 @@
 package org.sparkpeft.core.train;
 
+import java.util.List;
 import java.util.Map;
 import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -12,7 +13,7 @@ import org.sparkpeft.core.vector.ParameterVector;
  * @param report what the method tells the driver, by name
  * @param numExamples examples of the client: its weight in an average
  * @param steps optimiser updates made
- * @param meanLoss mean training loss of all batches, in the order they were seen
+ * @param losses training loss of each batch, in the order they were seen
  * @param tokens tokens seen, without padding
  * @param nanos time taken
  */
@@ -22,9 +23,18 @@ public record LocalResult(
     Map<String, float[]> report,
     int numExamples,
     int steps,
-    double meanLoss,
+    List<Double> losses,
     long tokens,
     long nanos) {
+
+  /** Mean training loss of all batches. */
+  public double meanLoss() {
+    double sum = 0;
+    for (double loss : losses) {
+      sum += loss;
+    }
+    return sum / losses.size();
+  }
 
   /** Tokens a second, without padding. */
   public double tokensPerSecond() {

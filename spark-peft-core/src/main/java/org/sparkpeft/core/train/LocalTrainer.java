@@ -78,6 +78,22 @@ public final class LocalTrainer {
     return Philox.of(plan.seed(), "client", plan.round(), Philox.hash(plan.clientId()));
   }
 
+  /**
+   * Trains on given batches instead of passes over all examples.
+   *
+   * @param updates optimiser updates to make
+   * @throws NonFiniteException if the loss, a gradient or a parameter stops being finite
+   */
+  public LocalResult train(
+      ParameterVector start,
+      TokenExamples examples,
+      LocalPlan plan,
+      int updates,
+      UpdateBatches batches) {
+    requireExamples(examples);
+    return run(start, examples, plan, updates, batches);
+  }
+
   LocalResult run(
       ParameterVector start,
       TokenExamples examples,
@@ -94,8 +110,7 @@ public final class LocalTrainer {
     StepObserver observer = observer(plan, updates);
     MethodState state = model.state();
     Philox dropout = random(plan).child(-1);
-    double lossSum = 0;
-    long lossCount = 0;
+    List<Double> losses = new ArrayList<>();
     long tokens = 0;
     model.device().bindThread();
     try (NDManager manager = model.device().newManager()) {
@@ -127,8 +142,7 @@ public final class LocalTrainer {
                   gradient,
                   Probing.of(observer, update, probes));
           requireFinite("the loss", loss, update, plan);
-          lossSum += loss;
-          lossCount++;
+          losses.add(loss);
           tokens += batch.tokens().tokens();
         }
         addProximal(gradient, parameters, anchor, (float) plan.proximalMu());
@@ -158,7 +172,7 @@ public final class LocalTrainer {
         observer.report(),
         examples.size(),
         updates,
-        lossSum / lossCount,
+        losses,
         tokens,
         System.nanoTime() - began);
   }

@@ -1,0 +1,295 @@
+package org.sparkpeft.tests.peft;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assumptions.abort;
+import static org.junit.jupiter.api.Assumptions.assumeTrue;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.assertj.core.data.Offset;
+import org.jspecify.annotations.Nullable;
+import org.junit.jupiter.api.DynamicTest;
+import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
+import org.sparkpeft.core.engine.ComputeDevice;
+import org.sparkpeft.core.io.AdapterDirectory;
+import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.io.WeightSource;
+import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.train.AdapterImport;
+import org.sparkpeft.core.train.LocalPlan;
+import org.sparkpeft.core.train.LocalResult;
+import org.sparkpeft.core.train.LocalTrainer;
+import org.sparkpeft.core.train.TaskConfig;
+import org.sparkpeft.core.train.TrainConfig;
+import org.sparkpeft.core.train.TunableModel;
+import org.sparkpeft.core.vector.ParameterVector;
+import org.sparkpeft.tests.support.Project;
+
+/**
+ * What Hugging Face PEFT computes, number by number: every case folder under the system property
+ * {@code golden.dir} (else {@code golden} in the shared folder), on the base models under {@code
+ * golden.models.dir} (else {@code models}). Cases on bases that are not supported are skipped;
+ * {@code golden.case}, a regular expression, picks some.
+ */
+class HfPeftGoldenTest {
+  private static final double LOSS = 1e-5;
+  private static final double LOGIT = 2e-5;
+  private static final double TENSOR = 5e-5;
+
+  @TempDir Path temp;
+
+  @TestFactory
+  Stream<DynamicTest> sameNumbers() throws IOException {
+    Path golden = folder("golden.dir", "golden");
+    Path models = folder("golden.models.dir", "models");
+    String only = System.getProperty("golden.case", ".*");
+    List<Path> cases = new ArrayList<>();
+    try (Stream<Path> folders = Files.list(golden)) {
+      folders
+          .filter(path -> Files.exists(path.resolve("golden.json")))
+          .filter(path -> path.getFileName().toString().matches(only))
+          .sorted()
+          .forEach(cases::add);
+    }
+    assertThat(cases).as("cases in " + golden).isNotEmpty();
+    return cases.stream()
+        .map(GoldenCase::read)
+        .filter(one -> !one.isMerge())
+        .map(one -> DynamicTest.dynamicTest(one.name(), () -> check(one, golden, models)));
+  }
+
+  private static Path folder(String property, String shared) {
+    String given = System.getProperty(property, "");
+    if (given.isEmpty()) {
+      return Project.shared(shared);
+    }
+    assumeTrue(Files.isDirectory(Path.of(given)), () -> given + " is not there");
+    return Path.of(given);
+  }
+
+  private ModelDirectory base(GoldenCase golden, Path goldenDir, Path models) {
+    Path base = models.resolve(golden.get("base_model").asText());
+    String type = ModelDirectory.open(base).config().path("model_type").asText();
+    if (!Backbones.supported().contains(type)) {
+      abort("models of type " + type + " are not supported");
+    }
+    Path head = goldenDir.resolve("minilm_head.safetensors");
+    return GoldenCase.withHead(
+        base,
+        Files.exists(head) ? head : Project.shared("golden/minilm_head.safetensors"),
+        temp.resolve(golden.name()).resolve("model"));
+  }
+
+  private void check(GoldenCase golden, Path goldenDir, Path models) throws IOException {
+    Path scratch = Files.createDirectories(temp.resolve(golden.name()));
+    ModelDirectory directory = base(golden, goldenDir, models);
+    AdapterDirectory initial = golden.initial(scratch);
+    PeftConfig config = AdapterImport.config(initial);
+    List<String> labels = IntStream.range(0, 4).mapToObj(i -> "label" + i).toList();
+    TaskConfig task = new TaskConfig("text-classification", labels, "auto", 32);
+    GoldenCase.Rows rows = golden.rows();
+    try (TunableModel loaded = TunableModel.load(directory, task, config, ComputeDevice.cpu())) {
+      TunableModel model = loaded.withState(loaded.importState(initial));
+      assertThat(model.layout().size())
+          .as("trainable parameters")
+          .isEqualTo(golden.get("trainable_parameters").intValue());
+      ParameterVector start = model.importAdapter(initial);
+      logits(model, start, rows).isCloseTo(golden.get("logits_init"));
+
+      LocalResult result =
+          new LocalTrainer(model, training(golden))
+              .train(start, rows, LocalPlan.alone(1), golden.get("steps").intValue(), rows::batch);
+      JsonNode losses = golden.get("losses");
+      for (int step = 0; step < losses.size(); step++) {
+        assertThat(result.losses().get(step))
+            .as("loss of step " + (step + 1))
+            .isCloseTo(losses.get(step).doubleValue(), Offset.offset(LOSS));
+      }
+      TunableModel after = model.withState(result.state());
+      logits(after, result.parameters(), rows).isCloseTo(golden.get("logits_final"));
+
+      Path exported = scratch.resolve("exported");
+      after.exportAdapter(result.parameters(), exported);
+      assertSameFile(AdapterDirectory.read(exported), golden.trained(scratch), golden);
+      assertReadsBack(directory, task, exported, rows, golden.get("logits_final"));
+      assertFused(after, directory, result.parameters(), rows, golden, scratch);
+    }
+  }
+
+  private static TrainConfig training(GoldenCase golden) {
+    JsonNode o = golden.get("optimizer");
+    return new TrainConfig(
+        1,
+        0,
+        4,
+        1,
+        "adamw",
+        o.get("lr").doubleValue(),
+        o.get("weight_decay").doubleValue(),
+        o.get("betas").get(0).doubleValue(),
+        o.get("betas").get(1).doubleValue(),
+        o.get("eps").doubleValue(),
+        0,
+        "constant",
+        "federation",
+        0,
+        false);
+  }
+
+  private static LogitsAssert logits(
+      TunableModel model, ParameterVector parameters, GoldenCase.Rows rows) {
+    return new LogitsAssert(
+        new LocalTrainer(model, TrainConfig.defaults()).logits(parameters, rows));
+  }
+
+  /** Logits of all rows against {@code [batch][row][label]}. */
+  private record LogitsAssert(float[][] rows) {
+    void isCloseTo(JsonNode expected) {
+      List<Double> flat = new ArrayList<>();
+      expected.forEach(batch -> batch.forEach(row -> row.forEach(x -> flat.add(x.doubleValue()))));
+      double worst = 0;
+      int i = 0;
+      for (float[] row : rows) {
+        for (float value : row) {
+          worst = Math.max(worst, Math.abs(value - flat.get(i++)));
+        }
+      }
+      assertThat(i).as("logits").isEqualTo(flat.size());
+      assertThat(worst).as("largest distance of logits").isLessThan(LOGIT);
+    }
+  }
+
+  /** The same tensors within the tolerance, and no setting that PEFT would read differently. */
+  private static void assertSameFile(
+      AdapterDirectory ours, AdapterDirectory theirs, GoldenCase golden) {
+    AdapterDirectory plain = AdapterDirectory.read(theirs.path());
+    assertThat(ours.tensors().keySet()).containsAll(plain.tensors().keySet());
+    int apart = 0;
+    int all = 0;
+    for (TensorData expected : plain.tensors().values()) {
+      TensorData actual = ours.tensors().get(expected.name());
+      assertThat(actual.shape()).as(expected.name()).isEqualTo(expected.shape());
+      if (!expected.dtype().isFloating()) {
+        assertThat(actual.toLongs()).as(expected.name()).isEqualTo(expected.toLongs());
+        continue;
+      }
+      float[] a = actual.toFloats();
+      float[] e = expected.toFloats();
+      double steps = golden.get("steps").intValue() * golden.get("optimizer").get("lr").asDouble();
+      for (int i = 0; i < a.length; i++) {
+        double distance = Math.abs((double) a[i] - e[i]);
+        assertThat(distance).as(expected.name() + " entry " + i).isLessThan(steps);
+        apart += distance > TENSOR ? 1 : 0;
+      }
+      all += a.length;
+    }
+    // Adam divides by the gradient's size: where that is rounding noise, so is the entry.
+    assertThat(apart).as("entries of " + all + " that are apart").isLessThanOrEqualTo(all / 50);
+    TreeMap<String, String> differences = new TreeMap<>();
+    Set<String> keys = new TreeSet<>();
+    theirs.config().fieldNames().forEachRemaining(keys::add);
+    ours.config().fieldNames().forEachRemaining(keys::add);
+    keys.removeAll(
+        Set.of("spark_peft", "modules_to_save", "base_model_name_or_path", "layers_pattern"));
+    for (String key : keys) {
+      String mine = plain(ours.config().get(key));
+      String wanted = plain(theirs.config().get(key));
+      if (!mine.equals(wanted)) {
+        differences.put(key, mine + " for " + wanted);
+      }
+    }
+    assertThat(differences).as("adapter_config.json").isEmpty();
+  }
+
+  /** As text: PEFT writes sets in any order, and 2 is 2.0. */
+  private static String plain(@Nullable JsonNode node) {
+    if (node == null) {
+      return "nothing";
+    }
+    if (node.isArray()) {
+      List<String> items = new ArrayList<>();
+      node.forEach(item -> items.add(plain(item)));
+      return items.stream().sorted().toList().toString();
+    }
+    if (node.isObject()) {
+      TreeMap<String, String> fields = new TreeMap<>();
+      node.properties().forEach(field -> fields.put(field.getKey(), plain(field.getValue())));
+      return fields.toString();
+    }
+    return node.isNumber() ? Double.toString(node.doubleValue()) : node.toString();
+  }
+
+  private static void assertReadsBack(
+      ModelDirectory directory,
+      TaskConfig task,
+      Path exported,
+      GoldenCase.Rows rows,
+      JsonNode expected) {
+    AdapterDirectory adapter = AdapterDirectory.read(exported);
+    PeftConfig config = AdapterImport.config(adapter);
+    try (TunableModel loaded = TunableModel.load(directory, task, config, ComputeDevice.cpu())) {
+      TunableModel model = loaded.withState(loaded.importState(adapter));
+      logits(model, model.importAdapter(adapter), rows).isCloseTo(expected);
+    }
+  }
+
+  private static void assertFused(
+      TunableModel model,
+      ModelDirectory directory,
+      ParameterVector trained,
+      GoldenCase.Rows rows,
+      GoldenCase golden,
+      Path scratch) {
+    boolean supported = golden.get("merge").path("supported").asBoolean();
+    if (!supported) {
+      return;
+    }
+    assertThat(model.whyNotFused()).as("folds into the base").isEmpty();
+    ModelDirectory fused = model.exportFused(trained, scratch.resolve("fused"));
+    try (WeightSource weights = fused.weights();
+        WeightSource base = directory.weights()) {
+      for (JsonNode sample : golden.get("merge").get("samples")) {
+        String name = sample.get("weight").asText();
+        assertThat((double) weights.floats(name)[sample.get("flat_index").intValue()])
+            .as(name)
+            .isCloseTo(sample.get("merged").doubleValue(), Offset.offset(2 * TENSOR));
+      }
+      golden
+          .get("merge")
+          .get("delta_norms")
+          .properties()
+          .forEach(
+              entry -> {
+                float[] now = weights.floats(entry.getKey());
+                String bare = entry.getKey().replaceFirst("^bert\\.", "");
+                float[] before = base.floats(base.contains(entry.getKey()) ? entry.getKey() : bare);
+                double sum = 0;
+                for (int i = 0; i < now.length; i++) {
+                  sum += Math.pow(now[i] - (double) before[i], 2);
+                }
+                double norm = entry.getValue().doubleValue();
+                assertThat(Math.sqrt(sum))
+                    .as(entry.getKey())
+                    .isCloseTo(norm, Offset.offset(1e-3 * Math.max(1, norm)));
+              });
+    }
+    TaskConfig task = model.task();
+    try (TunableModel plain =
+        TunableModel.load(
+            fused, task, org.sparkpeft.core.peft.HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
+      logits(plain, plain.initialParameters(0), rows).isCloseTo(golden.get("logits_final"));
+    }
+  }
+}

@@ -34,6 +34,11 @@ public interface AttachedMethod {
   /** Starting values of every tensor in {@link #shapes}: the same bits for the same seed. */
   Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base);
 
+  /** Whether the model's outputs at the start are those of the base. */
+  default boolean startsAsBase() {
+    return true;
+  }
+
   /**
    * What the method does in one forward pass. Terms to add to the loss go to {@link
    * TuningContext#addToLoss}.

@@ -29,6 +29,7 @@ import org.sparkpeft.core.peft.Modification;
 import org.sparkpeft.core.peft.ModifiedForward;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
+import org.sparkpeft.core.peft.RoundDecision;
 import org.sparkpeft.core.peft.SavedModules;
 import org.sparkpeft.core.peft.TargetSelection;
 import org.sparkpeft.core.peft.TensorRole;
@@ -143,6 +144,11 @@ public final class TunableModel implements AutoCloseable {
   /** The method's state at the start of a training: the same bits for the same seed. */
   public MethodState initialState(long seed) {
     return method.initialState(seed, backbone::frozen);
+  }
+
+  /** Whether the adapter changes nothing before it is trained. */
+  public boolean startsAsBase() {
+    return method.startsAsBase();
   }
 
   /** What decides the method's effect beside its parameters. */
@@ -303,6 +309,11 @@ public final class TunableModel implements AutoCloseable {
 
   SavedModules saved() {
     return saved;
+  }
+
+  /** What the method decides between two rounds of a federation. */
+  public RoundDecision.Output decide(RoundDecision.Input input) {
+    return method.decide(state, input);
   }
 
   /** How each tensor of the layout is treated; modules trained in full are plain weights. */

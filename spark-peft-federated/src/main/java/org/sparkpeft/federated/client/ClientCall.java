@@ -1,6 +1,6 @@
 package org.sparkpeft.federated.client;
 
-import java.util.Optional;
+import java.util.Objects;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
 import org.sparkpeft.core.data.Examples;
@@ -32,12 +32,14 @@ final class ClientCall {
   private final RoundOrder order;
   private final ClientStore store;
   private final Codec codec;
+  private final PersonalTensors personal;
 
   ClientCall(TunableModel model, RoundOrder order, ClientStore store) {
     this.model = model;
     this.order = order;
     this.store = store;
     this.codec = Codec.of(order.uplink());
+    this.personal = PersonalTensors.of(model);
   }
 
   /**
@@ -63,11 +65,14 @@ final class ClientCall {
               order.progressEnd(),
               order.proximalMu(),
               () -> stopped.getAsBoolean() || late.getAsBoolean());
-      LocalResult trained = new LocalTrainer(model, order.train()).train(start, examples, plan);
+      TaskVector kept = kept(shard.clientId());
+      ParameterVector own = personal.any() ? start.plus(personal.personal(kept)) : start;
+      LocalResult trained = new LocalTrainer(model, order.train()).train(own, examples, plan);
       double trainSeconds = (System.nanoTime() - began) * 1e-9;
 
       long encoding = System.nanoTime();
-      byte[] payload = encode(shard.clientId(), trained.parameters().minus(start));
+      Bytes report = MethodReport.encode(trained.report());
+      byte[] payload = encode(shard.clientId(), kept, trained.parameters().minus(start));
       double codecSeconds = (System.nanoTime() - encoding) * 1e-9;
       return new ClientResult(
           shard.clientId(),
@@ -82,7 +87,8 @@ final class ClientCall {
           place.attempt(),
           "",
           "",
-          Bytes.wrap(payload));
+          Bytes.wrap(payload),
+          report);
     } catch (CancellationException e) {
       String reason = "took longer than rounds.client_seconds: " + order.clientSeconds();
       return without(shard, ClientResult.LATE, began, place, reason, "");
@@ -94,23 +100,32 @@ final class ClientCall {
     }
   }
 
-  private byte[] encode(String clientId, TaskVector update) {
-    PayloadHeader header = new PayloadHeader(order.round(), clientId, model.layout().fingerprint());
-    if (!order.uplink().errorFeedback()) {
-      return codec.encode(update, header);
+  /** What the client kept of the last round that the server accepted; zeros at first. */
+  private TaskVector kept(String clientId) {
+    if (!order.uplink().errorFeedback() && !personal.any()) {
+      return TaskVector.zeros(model.layout());
     }
-    int version =
-        java.util.Objects.requireNonNull(
-            order.cohort().get(clientId), "the client is in the cohort");
-    Optional<byte[]> kept = store.read(clientId, version);
+    int version = Objects.requireNonNull(order.cohort().get(clientId), "client of the cohort");
+    return store
+        .read(clientId, version)
+        .map(bytes -> Payload.decode(bytes, model.layout()).vector())
+        .orElseGet(() -> TaskVector.zeros(model.layout()));
+  }
+
+  private byte[] encode(String clientId, TaskVector kept, TaskVector update) {
+    PayloadHeader header = new PayloadHeader(order.round(), clientId, model.layout().fingerprint());
+    TaskVector shared = personal.shared(update);
+    if (!order.uplink().errorFeedback() && !personal.any()) {
+      return codec.encode(shared, header);
+    }
     TaskVector residual =
-        kept.map(bytes -> Payload.decode(bytes, model.layout()).vector())
-            .orElseGet(() -> TaskVector.zeros(model.layout()));
-    ErrorFeedback.Encoded encoded = ErrorFeedback.encode(codec, residual, update, header);
-    store.write(
-        clientId,
-        order.round(),
-        DENSE.encode(encoded.residual().times((float) order.uplink().feedback()), header));
+        order.uplink().errorFeedback() ? personal.shared(kept) : TaskVector.zeros(model.layout());
+    ErrorFeedback.Encoded encoded = ErrorFeedback.encode(codec, residual, shared, header);
+    TaskVector keep = encoded.residual().times((float) order.uplink().feedback());
+    if (personal.any()) {
+      keep = keep.plus(personal.personal(update));
+    }
+    store.write(clientId, order.round(), DENSE.encode(keep, header));
     return encoded.payload();
   }
 
@@ -132,6 +147,7 @@ final class ClientCall {
         place.attempt(),
         error,
         frame,
+        Bytes.EMPTY,
         Bytes.EMPTY);
   }
 }

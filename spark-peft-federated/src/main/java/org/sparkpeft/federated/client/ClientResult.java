@@ -6,6 +6,7 @@ import java.io.DataInputStream;
 import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.util.SortedMap;
 
 /**
  * What comes back from one client: how it went, and the payload when it went well. Travels as
@@ -25,6 +26,7 @@ import java.io.UncheckedIOException;
  * @param error exception class and message, empty when ok
  * @param frame first stack frame in this project's code, empty when ok
  * @param payload encoded update, empty unless ok
+ * @param report what the method tells the driver, see {@link MethodReport}
  */
 public record ClientResult(
     String clientId,
@@ -39,7 +41,8 @@ public record ClientResult(
     int attempt,
     String error,
     String frame,
-    Bytes payload) {
+    Bytes payload,
+    Bytes report) {
   public static final String OK = "ok";
   public static final String FAILED = "failed";
   public static final String DROPPED = "dropped";
@@ -64,6 +67,7 @@ public record ClientResult(
         attempt,
         reason,
         frame,
+        Bytes.EMPTY,
         Bytes.EMPTY);
   }
 
@@ -82,12 +86,22 @@ public record ClientResult(
         attempt,
         error,
         frame,
-        Bytes.EMPTY);
+        Bytes.EMPTY,
+        report);
+  }
+
+  /**
+   * What the client's method reports, by name.
+   *
+   * @throws org.sparkpeft.core.error.FormatException if it is malformed
+   */
+  public SortedMap<String, float[]> methodReport() {
+    return MethodReport.decode(clientId, report);
   }
 
   public byte[] toBytes() {
     try {
-      ByteArrayOutputStream bytes = new ByteArrayOutputStream(256 + payload.size());
+      ByteArrayOutputStream bytes = new ByteArrayOutputStream(256 + payload.size() + report.size());
       DataOutputStream out = new DataOutputStream(bytes);
       out.writeUTF(clientId);
       out.writeUTF(status);
@@ -103,6 +117,8 @@ public record ClientResult(
       out.writeUTF(frame);
       out.writeInt(payload.size());
       out.write(payload.array());
+      out.writeInt(report.size());
+      out.write(report.array());
       return bytes.toByteArray();
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -127,16 +143,17 @@ public record ClientResult(
           in.readInt(),
           in.readUTF(),
           in.readUTF(),
-          readPayload(in, bytes.length));
+          readBytes(in, bytes.length),
+          readBytes(in, bytes.length));
     } catch (IOException e) {
       throw new UncheckedIOException("a client's result is malformed", e);
     }
   }
 
-  private static Bytes readPayload(DataInputStream in, int limit) throws IOException {
+  private static Bytes readBytes(DataInputStream in, int limit) throws IOException {
     int size = in.readInt();
     if (size < 0 || size > limit) {
-      throw new IOException("payload of " + size + " bytes in a result of " + limit);
+      throw new IOException(size + " bytes in a result of " + limit);
     }
     return Bytes.wrap(in.readNBytes(size));
   }

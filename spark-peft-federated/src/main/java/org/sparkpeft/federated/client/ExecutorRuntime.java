@@ -38,10 +38,12 @@ public final class ExecutorRuntime {
 
   private final TunableModel model;
   private final ExampleEncoder encoder;
+  private final StateBytes state;
 
-  private ExecutorRuntime(TunableModel model, ExampleEncoder encoder) {
+  private ExecutorRuntime(TunableModel model, ExampleEncoder encoder, StateBytes state) {
     this.model = model;
     this.encoder = encoder;
+    this.state = state;
   }
 
   /**
@@ -50,12 +52,18 @@ public final class ExecutorRuntime {
    * @throws org.sparkpeft.core.error.FormatException if the model cannot be read
    */
   public static synchronized ExecutorRuntime of(RuntimeSpec spec) {
-    Key key = new Key(spec, device(spec));
+    Key key = new Key(spec.withoutState(), device(spec));
     ExecutorRuntime loaded = LOADED.get(key);
     if (loaded == null) {
       loaded = load(key);
       LOADED.put(key, loaded);
       forgetOldest();
+    }
+    if (!loaded.state.equals(spec.state())) {
+      loaded =
+          new ExecutorRuntime(
+              loaded.model.withState(spec.state().state()), loaded.encoder, spec.state());
+      LOADED.put(key, loaded);
     }
     return loaded;
   }
@@ -80,12 +88,14 @@ public final class ExecutorRuntime {
     for (Map.Entry<Key, ExecutorRuntime> other : LOADED.entrySet()) {
       if (other.getKey().base().equals(key.base())) {
         ExecutorRuntime sharing = other.getValue();
-        return new ExecutorRuntime(sharing.model.withPeft(key.spec.peft()), sharing.encoder);
+        return new ExecutorRuntime(
+            sharing.model.withPeft(key.spec.peft()), sharing.encoder, StateBytes.EMPTY);
       }
     }
     TextTokenizer tokenizer = TextTokenizer.open(directory, key.spec.task().maxLength());
     TunableModel model = TunableModel.load(directory, key.spec.task(), key.spec.peft(), key.device);
-    return new ExecutorRuntime(model, new ExampleEncoder(tokenizer, key.spec.task()));
+    return new ExecutorRuntime(
+        model, new ExampleEncoder(tokenizer, key.spec.task()), StateBytes.EMPTY);
   }
 
   private static ComputeDevice device(RuntimeSpec spec) {

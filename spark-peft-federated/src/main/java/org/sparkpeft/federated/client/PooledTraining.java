@@ -7,7 +7,9 @@ import java.util.List;
 import org.apache.spark.TaskContext;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.sparkpeft.core.data.Examples;
+import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.train.LocalPlan;
+import org.sparkpeft.core.train.LocalResult;
 import org.sparkpeft.core.train.LocalTrainer;
 import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.core.train.TunableModel;
@@ -28,9 +30,9 @@ public final class PooledTraining {
 
   /**
    * @param config local training; its epochs are passes over the pooled examples
-   * @return the parameters after training from the method's initial ones
+   * @return what training from the given start leads to
    */
-  public static ParameterVector run(
+  public static TunedAdapter run(
       JavaSparkContext spark,
       ExampleShards clients,
       RuntimeSpec runtime,
@@ -44,7 +46,9 @@ public final class PooledTraining {
             .coalesce(1)
             .mapPartitions(shards -> train(shards, runtime, config, seed, dense))
             .collect();
-    return decode(trained.get(0), start);
+    MethodState state =
+        StateBytes.read(trained.get(1)).state(); // two elements: parameters and state
+    return new TunedAdapter(runtime.withState(state), decode(trained.get(0), start));
   }
 
   private static Iterator<byte[]> train(
@@ -59,8 +63,8 @@ public final class PooledTraining {
     ParameterVector start = decode(dense, ParameterVector.zeros(model.layout()));
     TaskContext context = TaskContext.get();
     LocalPlan plan = new LocalPlan(seed, 0, "central", 0, 1, 0, context::isInterrupted);
-    return List.of(encode(new LocalTrainer(model, config).train(start, pooled, plan).parameters()))
-        .iterator();
+    LocalResult result = new LocalTrainer(model, config).train(start, pooled, plan);
+    return List.of(encode(result.parameters()), StateBytes.of(result.state()).toArray()).iterator();
   }
 
   private static byte[] encode(ParameterVector vector) {

@@ -1,22 +1,39 @@
 package org.sparkpeft.federated.client;
 
 import java.io.Serializable;
+import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.train.TaskConfig;
 
 /**
- * What an executor needs to become able to train: equal specs share one loaded model in a JVM.
+ * What an executor needs to become able to train: specs of equal model and task share one loaded
+ * base in a JVM.
  *
  * @param model model folder, or {@code bundled:NAME}
  * @param task task and labels
  * @param peft method
  * @param mathThreads threads of one task's arithmetic
+ * @param state what the method needs beside its parameters; empty for most
  */
-public record RuntimeSpec(String model, TaskConfig task, PeftConfig peft, int mathThreads)
+public record RuntimeSpec(
+    String model, TaskConfig task, PeftConfig peft, int mathThreads, StateBytes state)
     implements Serializable {
 
-  /** The same model and task under another method. */
+  /** With a method that is its parameters alone, or whose state is not known yet. */
+  public RuntimeSpec(String model, TaskConfig task, PeftConfig peft, int mathThreads) {
+    this(model, task, peft, mathThreads, StateBytes.EMPTY);
+  }
+
+  /** The same model and task under another method, without a state. */
   public RuntimeSpec withPeft(PeftConfig other) {
     return new RuntimeSpec(model, task, other, mathThreads);
+  }
+
+  public RuntimeSpec withState(MethodState other) {
+    return new RuntimeSpec(model, task, peft, mathThreads, StateBytes.of(other));
+  }
+
+  RuntimeSpec withoutState() {
+    return new RuntimeSpec(model, task, peft, mathThreads);
   }
 }

@@ -17,6 +17,7 @@ import org.sparkpeft.core.io.AtomicFiles;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.train.AdapterImport;
 import org.sparkpeft.core.train.TaskConfig;
+import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
@@ -129,7 +130,9 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
                         "--labels", "the adapter does not name its classes; give them in order"));
     PeftConfig peft = AdapterImport.config(adapter);
     RuntimeSpec runtime = new RuntimeSpec(base, what, peft, 1);
-    return new TunedAdapter(runtime, ExecutorRuntime.of(runtime).model().importAdapter(adapter));
+    TunableModel loaded = ExecutorRuntime.of(runtime).model();
+    return new TunedAdapter(
+        runtime.withState(loaded.importState(adapter)), loaded.importAdapter(adapter));
   }
 
   private static Optional<JsonNode> known(Path file) {

@@ -15,6 +15,7 @@ import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.core.io.AtomicFiles;
 import org.sparkpeft.core.io.Sha256;
+import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.train.Evaluation;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -143,11 +144,14 @@ public final class FederatedRun {
       AtomicFiles.write(
           folder.config(), RecipeWriter.write(recipe).getBytes(StandardCharsets.UTF_8));
       CheckpointStore checkpoints = new CheckpointStore(folder.checkpoints(), model.layout());
-      ParameterVector initial = model.initialParameters(recipe.run().seed());
+      long seed = recipe.run().seed();
+      MethodState method = model.initialState(seed);
+      RuntimeSpec started = data.runtime().withState(method);
+      ParameterVector initial = model.withState(method).initialParameters(seed);
       Optional<Checkpoint> found = resume ? checkpoints.latest() : Optional.empty();
       Checkpoint state =
           found.orElseGet(
-              () -> Checkpoint.start(ServerOptimizer.of(recipe.server()).initial(initial)));
+              () -> Checkpoint.start(ServerOptimizer.of(recipe.server()).initial(initial), method));
       announce(model, data, state);
 
       Federation federation =
@@ -156,7 +160,7 @@ public final class FederatedRun {
               recipe,
               data.clients(),
               data.runtime(),
-              model.layout(),
+              model,
               store,
               folder.path().toString(),
               events);
@@ -168,13 +172,14 @@ public final class FederatedRun {
         state = round.checkpoint();
         evaluateRound(data, state);
       }
+      RuntimeSpec runtime = data.runtime().withState(state.method());
       ParameterVector parameters = state.server().parameters();
-      evaluate(data, "final", state.round(), parameters);
+      evaluate(data, runtime, "final", state.round(), parameters);
       if (recipe.evaluate().perClient()) {
-        evaluateClients(data, parameters);
+        evaluateClients(data, runtime, parameters);
       }
-      new References(spark, recipe, data, events).run(initial);
-      return export(folder, data.runtime(), parameters);
+      new References(spark, recipe, data, events).run(started, initial);
+      return export(folder, runtime, parameters);
     }
   }
 
@@ -217,17 +222,19 @@ public final class FederatedRun {
     int every = recipe.evaluate().every();
     boolean last = state.round() == recipe.rounds().count();
     if (every > 0 && state.round() % every == 0 && !last) {
-      evaluate(data, "round", state.round(), state.server().parameters());
+      RuntimeSpec runtime = data.runtime().withState(state.method());
+      evaluate(data, runtime, "round", state.round(), state.server().parameters());
     }
   }
 
-  private void evaluate(FederatedData data, String what, int round, ParameterVector parameters) {
+  private void evaluate(
+      FederatedData data, RuntimeSpec runtime, String what, int round, ParameterVector parameters) {
     if (data.test().isPresent()) {
       events.on(
           evaluation(
               spark,
               data.test().get(),
-              data.runtime(),
+              runtime,
               what,
               round,
               parameters,
@@ -266,11 +273,12 @@ public final class FederatedRun {
     return kept;
   }
 
-  private void evaluateClients(FederatedData data, ParameterVector parameters) {
+  private void evaluateClients(
+      FederatedData data, RuntimeSpec runtime, ParameterVector parameters) {
     boolean onTest = data.testHasClients();
     ExampleShards shards = onTest ? data.test().orElseThrow() : data.clients();
     SortedMap<String, Evaluation> evaluations =
-        EvaluationJob.run(spark, shards, data.runtime(), parameters);
+        EvaluationJob.run(spark, shards, runtime, parameters);
     evaluations.forEach(
         (client, evaluation) -> {
           Map<String, Double> metrics = evaluation.metrics();

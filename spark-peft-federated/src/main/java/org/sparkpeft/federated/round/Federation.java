@@ -12,6 +12,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.spark.api.java.JavaFutureAction;
 import org.apache.spark.api.java.JavaSparkContext;
+import org.sparkpeft.core.peft.RoundDecision;
+import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.TaskVector;
 import org.sparkpeft.federated.aggregate.Aggregator;
@@ -40,6 +42,7 @@ final class Federation {
   private final Recipe recipe;
   private final ExampleShards clients;
   private final RuntimeSpec runtime;
+  private final TunableModel model;
   private final ParameterLayout layout;
   private final ClientStore store;
   private final String runId;
@@ -51,7 +54,7 @@ final class Federation {
 
   /**
    * @param runtime model, task and method; the method may differ from the recipe's
-   * @param layout layout of the method's parameters
+   * @param model the same, loaded
    * @param runId identity of this run of the loop, different for any two with different parameters
    */
   Federation(
@@ -59,7 +62,7 @@ final class Federation {
       Recipe recipe,
       ExampleShards clients,
       RuntimeSpec runtime,
-      ParameterLayout layout,
+      TunableModel model,
       ClientStore store,
       String runId,
       RunListener events) {
@@ -67,7 +70,8 @@ final class Federation {
     this.recipe = recipe;
     this.clients = clients;
     this.runtime = runtime;
-    this.layout = layout;
+    this.model = model;
+    this.layout = model.layout();
     this.store = store;
     this.runId = runId;
     this.events = events;
@@ -94,7 +98,11 @@ final class Federation {
     double sendSeconds = (System.nanoTime() - sending) * 1e-9;
 
     RoundResults results =
-        call(order(before, round, cohort), sent.payload(), Downlink.snapshot(before.broadcast()));
+        call(
+            order(before, round, cohort),
+            runtime.withState(before.method()),
+            sent.payload(),
+            Downlink.snapshot(before.broadcast()));
     report(round, results);
     int ok = results.sums().count();
     int needed = Math.min(recipe.rounds().minClients(), cohort.size());
@@ -106,6 +114,13 @@ final class Federation {
     TaskVector aggregate = results.sums().result();
     ServerState stepped =
         server.step(new ServerState(sent.server(), before.server().moments()), aggregate);
+    RoundDecision.Output decided =
+        model
+            .withState(before.method())
+            .decide(
+                new RoundDecision.Input(
+                    round, recipe.rounds().count(), results.reports(), stepped.parameters()));
+    stepped = new ServerState(decided.parameters(), stepped.moments());
     if (!stepped.parameters().isFinite()) {
       throw new RoundFailedException(
           round,
@@ -121,6 +136,7 @@ final class Federation {
         new Checkpoint(
             round,
             stepped,
+            decided.state(),
             sent.broadcast(),
             versions,
             Downlink.seenAfter(before.clientSeen(), cohort, round),
@@ -175,7 +191,7 @@ final class Federation {
    * Runs the job; clients whose Spark task hangs or keeps dying are left out and the rest called
    * again.
    */
-  private RoundResults call(RoundOrder order, byte[] update, byte[] snapshot) {
+  private RoundResults call(RoundOrder order, RuntimeSpec current, byte[] update, byte[] snapshot) {
     Aggregator.Cohort whole =
         new Aggregator.Cohort(
             order.cohort().size(),
@@ -198,7 +214,7 @@ final class Federation {
             new RoundJob(
                 spark,
                 clients,
-                runtime,
+                current,
                 store,
                 order.withCohort(cohort),
                 whole,
@@ -281,6 +297,7 @@ final class Federation {
                 0,
                 reason,
                 "",
+                Bytes.EMPTY,
                 Bytes.EMPTY));
       }
     }

@@ -15,6 +15,7 @@ import org.sparkpeft.federated.client.ExecutorRuntime;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.PooledTraining;
 import org.sparkpeft.federated.client.RuntimeSpec;
+import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.config.Recipe;
 
 /**
@@ -38,25 +39,26 @@ final class References {
   /**
    * Runs them, the two that train side by side.
    *
+   * @param runtime model, task and method in its initial state
    * @param initial the adapter's initial parameters
    */
-  void run(ParameterVector initial) {
+  void run(RuntimeSpec runtime, ParameterVector initial) {
     List<String> wanted = recipe.evaluate().references();
     if (wanted.contains("baseline")) {
-      publish("baseline", data.runtime(), initial);
+      publish("baseline", runtime, initial);
     }
     ExecutorService pool = Executors.newFixedThreadPool(2);
     try {
       List<Future<?>> running = new ArrayList<>();
       if (wanted.contains("central")) {
-        running.add(pool.submit(() -> train("central", data.runtime(), initial)));
+        running.add(pool.submit(() -> train("central", runtime, initial)));
       }
       if (wanted.contains("head_only")) {
-        RuntimeSpec runtime =
+        RuntimeSpec headOnly =
             data.runtime().withPeft(new HeadOnlyConfig(recipe.peft().modulesToSave()));
         ParameterVector untrained =
-            ExecutorRuntime.of(runtime).model().initialParameters(recipe.run().seed());
-        running.add(pool.submit(() -> train("head_only", runtime, untrained)));
+            ExecutorRuntime.of(headOnly).model().initialParameters(recipe.run().seed());
+        running.add(pool.submit(() -> train("head_only", headOnly, untrained)));
       }
       for (Future<?> reference : running) {
         reference.get();
@@ -81,7 +83,7 @@ final class References {
     int passes =
         (int) Math.max(1, Math.round(recipe.rounds().count() * share * train.localEpochs()));
     spark.setJobDescription(what + ", pooled data, " + passes + " passes");
-    ParameterVector trained =
+    TunedAdapter trained =
         PooledTraining.run(
             spark,
             data.clients(),
@@ -89,7 +91,7 @@ final class References {
             train.withLocalEpochs(passes),
             recipe.run().seed(),
             initial);
-    publish(what, runtime, trained);
+    publish(what, trained.runtime(), trained.parameters());
   }
 
   private void publish(String what, RuntimeSpec runtime, ParameterVector parameters) {

@@ -5,6 +5,8 @@ import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.federated.aggregate.Accumulator;
 import org.sparkpeft.federated.aggregate.Aggregator;
@@ -66,6 +68,47 @@ final class RoundResults {
         .filter(ClientResult::isOk)
         .map(ClientResult::clientId)
         .toList();
+  }
+
+  /**
+   * What the accepted clients' methods report, each weighted by its share of their examples, summed
+   * in the order of their ids.
+   */
+  SortedMap<String, float[]> reports() {
+    double examples =
+        entries.stream()
+            .filter(entry -> entry.result().isOk())
+            .mapToLong(entry -> entry.result().numExamples())
+            .sum();
+    SortedMap<String, double[]> sums = new TreeMap<>();
+    for (Entry entry : entries) {
+      if (entry.result().isOk()) {
+        double share = entry.result().numExamples() / examples;
+        entry.result().methodReport().forEach((name, values) -> add(sums, name, values, share));
+      }
+    }
+    SortedMap<String, float[]> reports = new TreeMap<>();
+    sums.forEach(
+        (name, sum) -> {
+          float[] rounded = new float[sum.length];
+          for (int i = 0; i < sum.length; i++) {
+            rounded[i] = (float) sum[i];
+          }
+          reports.put(name, rounded);
+        });
+    return reports;
+  }
+
+  private static void add(
+      SortedMap<String, double[]> sums, String name, float[] values, double share) {
+    double[] sum = sums.computeIfAbsent(name, key -> new double[values.length]);
+    if (sum.length != values.length) {
+      throw new IllegalStateException(
+          "clients report " + sum.length + " and " + values.length + " numbers as " + name);
+    }
+    for (int i = 0; i < sum.length; i++) {
+      sum[i] += share * values[i];
+    }
   }
 
   long uplinkBytes() {

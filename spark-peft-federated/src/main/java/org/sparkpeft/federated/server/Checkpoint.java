@@ -3,6 +3,7 @@ package org.sparkpeft.federated.server;
 import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
@@ -10,6 +11,7 @@ import org.sparkpeft.core.vector.ParameterVector;
  *
  * @param round the last complete round; 0 before the first
  * @param server global parameters and server moments
+ * @param method what the method needs beside its parameters
  * @param broadcast the parameters as the clients know them: what the compressed downlinks have
  *     added up to
  * @param clientVersions for each client that has taken part, the last round whose update was
@@ -20,6 +22,7 @@ import org.sparkpeft.core.vector.ParameterVector;
 public record Checkpoint(
     int round,
     ServerState server,
+    MethodState method,
     ParameterVector broadcast,
     SortedMap<String, Integer> clientVersions,
     SortedMap<String, Integer> clientSeen,
@@ -35,8 +38,8 @@ public record Checkpoint(
   }
 
   /** The checkpoint before the first round. */
-  public static Checkpoint start(ServerState server) {
+  public static Checkpoint start(ServerState server, MethodState method) {
     return new Checkpoint(
-        0, server, server.parameters(), new TreeMap<>(), new TreeMap<>(), List.of());
+        0, server, method, server.parameters(), new TreeMap<>(), new TreeMap<>(), List.of());
   }
 }

@@ -6,6 +6,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -22,6 +23,7 @@ import org.sparkpeft.core.io.SafetensorsFile;
 import org.sparkpeft.core.io.SafetensorsWriter;
 import org.sparkpeft.core.io.Sha256;
 import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -36,6 +38,7 @@ public final class CheckpointStore {
   private static final String PARAMETERS = "parameters";
   private static final String BROADCAST = "broadcast";
   private static final String MOMENT = "moment.";
+  private static final String METHOD = "method.";
   private static final int VERSION = 1;
 
   private final Path folder;
@@ -69,6 +72,10 @@ public final class CheckpointStore {
         .server()
         .moments()
         .forEach((name, moment) -> tensors.add(tensor(MOMENT + name, moment)));
+    checkpoint
+        .method()
+        .tensors()
+        .forEach((name, tensor) -> tensors.add(tensor.withName(METHOD + name)));
     return TensorData.byName(tensors);
   }
 
@@ -136,9 +143,13 @@ public final class CheckpointStore {
         "state.safetensors does not have the SHA-256 in state.json");
     try (SafetensorsFile file = SafetensorsFile.open(vectors)) {
       SortedMap<String, ParameterVector> moments = new TreeMap<>();
+      SortedMap<String, TensorData> method = new TreeMap<>();
       for (String name : file.names()) {
         if (name.startsWith(MOMENT)) {
           moments.put(name.substring(MOMENT.length()), vector(file, name));
+        } else if (name.startsWith(METHOD)) {
+          String plain = name.substring(METHOD.length());
+          method.put(plain, copy(file.tensor(name).withName(plain)));
         }
       }
       List<Long> downlink = new ArrayList<>();
@@ -146,11 +157,20 @@ public final class CheckpointStore {
       return new Checkpoint(
           round,
           new ServerState(vector(file, PARAMETERS), moments),
+          MethodState.of(method),
           vector(file, BROADCAST),
           rounds(node.path("client_versions")),
           rounds(node.path("client_seen")),
           downlink);
     }
+  }
+
+  /** The file is unmapped when it is closed. */
+  private static TensorData copy(TensorData mapped) {
+    ByteBuffer raw = mapped.raw();
+    byte[] bytes = new byte[raw.remaining()];
+    raw.get(bytes);
+    return TensorData.of(mapped.name(), mapped.dtype(), mapped.shape(), ByteBuffer.wrap(bytes));
   }
 
   private ParameterVector vector(SafetensorsFile file, String name) {

@@ -26,6 +26,14 @@ public interface PeftMethod<C extends PeftConfig> {
   C defaults();
 
   /**
+   * At how many times the learning rate that suits LoRA the method learns as well; comparisons use
+   * it.
+   */
+  default double usualRate() {
+    return 1;
+  }
+
+  /**
    * Lays the method out on a model.
    *
    * @param modules the layers it may act on; those trained in full are not among them

@@ -123,4 +123,43 @@ public record TrainConfig(
         warmupRatio,
         lengthBuckets);
   }
+
+  /** The same, for so many updates instead of epochs. */
+  public TrainConfig withLocalSteps(int steps) {
+    return new TrainConfig(
+        localEpochs,
+        steps,
+        batchSize,
+        gradientAccumulationSteps,
+        optimizer,
+        learningRate,
+        weightDecay,
+        adamBeta1,
+        adamBeta2,
+        adamEpsilon,
+        maxGradNorm,
+        schedule,
+        scheduleScope,
+        warmupRatio,
+        lengthBuckets);
+  }
+
+  public TrainConfig withLearningRate(double rate) {
+    return new TrainConfig(
+        localEpochs,
+        localSteps,
+        batchSize,
+        gradientAccumulationSteps,
+        optimizer,
+        rate,
+        weightDecay,
+        adamBeta1,
+        adamBeta2,
+        adamEpsilon,
+        maxGradNorm,
+        schedule,
+        scheduleScope,
+        warmupRatio,
+        lengthBuckets);
+  }
 }

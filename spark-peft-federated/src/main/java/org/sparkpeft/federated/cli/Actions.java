@@ -5,6 +5,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import org.sparkpeft.federated.config.ModelConfig;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.SparkConfig;
@@ -18,6 +19,27 @@ public interface Actions {
 
   /** Trains as the recipe says; with {@code dryRun} checks everything up to the first round. */
   Outcome train(Recipe recipe, TrainOptions options, RunListener listener);
+
+  /** What a recipe would cost with each of the methods; trains nothing. */
+  Outcome plan(Recipe recipe, List<String> methods);
+
+  /** Trains each of the methods on the recipe's data in one place and compares them. */
+  Outcome benchMethods(Recipe recipe, MethodBenchOptions options);
+
+  /**
+   * How to compare methods.
+   *
+   * @param methods Hugging Face names
+   * @param steps optimiser updates of each
+   * @param out Markdown file to write; empty for none
+   * @param progress told of each method that is done
+   */
+  record MethodBenchOptions(
+      List<String> methods, int steps, String out, Consumer<String> progress) {
+    public MethodBenchOptions {
+      methods = List.copyOf(methods);
+    }
+  }
 
   /** Trains the bundled example and shows what came of it. */
   Outcome quickstart(Recipe recipe, TrainOptions options, RunListener listener);

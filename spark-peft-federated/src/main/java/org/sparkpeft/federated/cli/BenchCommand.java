@@ -3,70 +3,22 @@ package org.sparkpeft.federated.cli;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Locale;
-import java.util.Map;
 import java.util.Optional;
-import java.util.TreeMap;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.federated.config.Recipe;
+import org.sparkpeft.federated.config.RecipeReader;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 @picocli.CommandLine.Command(
     name = "bench",
-    description = "Measure the speed of merging and compressing on this machine.",
-    subcommands = {BenchCommand.Merge.class, BenchCommand.Codecs.class})
+    description = "Measure merging, compressing and training methods on this machine.",
+    subcommands = {
+      BenchCommand.Merge.class,
+      BenchCommand.Codecs.class,
+      BenchCommand.Methods.class
+    })
 final class BenchCommand {
-
-  /** What the numbers were measured on. */
-  static Map<String, Object> machine() {
-    Map<String, Object> machine = new TreeMap<>();
-    machine.put("cpu", cpu());
-    machine.put("processors", Runtime.getRuntime().availableProcessors());
-    machine.put("max_heap_mb", Runtime.getRuntime().maxMemory() >> 20);
-    machine.put("java", System.getProperty("java.version", ""));
-    double load =
-        java.lang.management.ManagementFactory.getOperatingSystemMXBean().getSystemLoadAverage();
-    machine.put("load_average", Math.round(load * 100) / 100.0);
-    return machine;
-  }
-
-  private static String cpu() {
-    try (var lines = java.nio.file.Files.lines(Path.of("/proc/cpuinfo"))) {
-      return lines
-          .filter(line -> line.startsWith("model name"))
-          .map(line -> line.substring(line.indexOf(':') + 1).strip())
-          .findFirst()
-          .orElse(System.getProperty("os.arch", ""));
-    } catch (java.io.IOException e) {
-      return System.getProperty("os.arch", "");
-    }
-  }
-
-  private static Outcome table(List<String> columns, List<Map<String, Object>> rows) {
-    Map<String, Object> machine = machine();
-    StringBuilder text = new StringBuilder();
-    machine.forEach((key, value) -> text.append(key).append(": ").append(value).append("  "));
-    List<List<String>> cells = new ArrayList<>();
-    cells.add(columns);
-    for (Map<String, Object> row : rows) {
-      cells.add(columns.stream().map(column -> shown(row.get(column))).toList());
-    }
-    for (List<String> row : cells) {
-      text.append('\n');
-      for (int c = 0; c < columns.size(); c++) {
-        int column = c;
-        int width = cells.stream().mapToInt(r -> r.get(column).length()).max().orElse(0);
-        text.append(("%-" + width + "s  ").formatted(row.get(c)));
-      }
-    }
-    return Outcome.of(text.toString(), Map.of("machine", machine, "rows", rows));
-  }
-
-  private static String shown(@org.jspecify.annotations.Nullable Object value) {
-    if (value instanceof Double number) {
-      return String.format(Locale.ROOT, "%.3f", number);
-    }
-    return value == null ? "-" : String.valueOf(value);
-  }
 
   @picocli.CommandLine.Command(
       name = "merge",
@@ -91,7 +43,7 @@ final class BenchCommand {
               entries >= 1000 && entries <= 100_000_000, "--entries", entries, "must be 1000..1e8")
           .require(vectors >= 2 && vectors <= 16, "--vectors", vectors, "must be 2..16")
           .throwIfAny();
-      return table(MergeBench.COLUMNS, MergeBench.run(vectors, entries));
+      return Table.of(MergeBench.COLUMNS, MergeBench.run(vectors, entries));
     }
   }
 
@@ -131,7 +83,56 @@ final class BenchCommand {
           adapter.isEmpty()
               ? Optional.empty()
               : Optional.of(context.shell().directory().resolve(adapter));
-      return table(CodecBench.COLUMNS, CodecBench.run(entries, densities, directory));
+      return Table.of(CodecBench.COLUMNS, CodecBench.run(entries, densities, directory));
+    }
+  }
+
+  @picocli.CommandLine.Command(
+      name = "methods",
+      description = "Train each method on a recipe's data in one place, for as many steps.")
+  static final class Methods implements Command {
+    @Option(
+        names = {"-c", "--config"},
+        required = true,
+        paramLabel = "RECIPE",
+        description = "The recipe: model, data, batch size, learning rate, codec.")
+    private Path config = Path.of("");
+
+    @Option(
+        names = "--methods",
+        split = ",",
+        paramLabel = "TYPE",
+        description = "Methods to compare (default: all).")
+    private List<String> methods = new ArrayList<>();
+
+    @Option(
+        names = "--steps",
+        defaultValue = "150",
+        description = "Updates of each method (default: ${DEFAULT-VALUE}).")
+    private int steps;
+
+    @Option(names = "--out", paramLabel = "FILE", description = "Also write a Markdown table.")
+    private String out = "";
+
+    @Mixin private RecipeOptions recipe = new RecipeOptions();
+
+    @Override
+    public Outcome run(Context context) {
+      new Problems()
+          .require(steps >= 1 && steps <= 1_000_000, "--steps", steps, "must be 1..1000000")
+          .throwIfAny();
+      Recipe read =
+          RecipeReader.read(context.shell().directory().resolve(config), recipe.settings());
+      String target = out.isEmpty() ? "" : context.shell().directory().resolve(out).toString();
+      return context
+          .actions()
+          .benchMethods(
+              read,
+              new Actions.MethodBenchOptions(
+                  PlanCommand.types(methods),
+                  steps,
+                  target,
+                  context.json() ? line -> {} : context.shell().progress()::println));
     }
   }
 }

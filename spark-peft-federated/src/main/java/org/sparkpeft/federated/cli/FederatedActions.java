@@ -2,6 +2,7 @@ package org.sparkpeft.federated.cli;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Clock;
@@ -12,11 +13,13 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.Function;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.io.AtomicFiles;
 import org.sparkpeft.core.train.Evaluation;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.client.DataReader;
@@ -25,6 +28,7 @@ import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.TunedAdapter;
+import org.sparkpeft.federated.config.DataConfig;
 import org.sparkpeft.federated.config.ModelConfig;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
@@ -170,6 +174,63 @@ final class FederatedActions implements Actions {
       }
     } catch (IOException e) {
       throw new UncheckedIOException(e);
+    }
+  }
+
+  @Override
+  public Outcome plan(Recipe recipe, List<String> methods) {
+    return withData(
+        recipe,
+        data ->
+            Table.of(
+                MethodCosts.COLUMNS, MethodCosts.of(data.runtime(), recipe, methods)));
+  }
+
+  @Override
+  public Outcome benchMethods(Recipe recipe, MethodBenchOptions options) {
+    return withData(
+        recipe,
+        data -> {
+          ExampleShards test =
+              data.test()
+                  .orElseThrow(
+                      () -> new ConfigException("data.test", "methods are compared on test data"));
+          MethodBench bench =
+              new MethodBench(
+                  recipe,
+                  data.runtime(),
+                  data.clients().pooled(),
+                  test.pooled(),
+                  options.steps());
+          List<Map<String, Object>> rows =
+              bench.run(
+                  options.methods(),
+                  row ->
+                      options
+                          .progress()
+                          .accept(row.get("method") + " " + row.getOrDefault("accuracy", "")));
+          if (!options.out().isEmpty()) {
+            AtomicFiles.write(
+                Path.of(options.out()),
+                MethodBench.markdown(rows, recipe, options.steps())
+                    .getBytes(StandardCharsets.UTF_8));
+          }
+          return Table.of(MethodBench.COLUMNS, rows);
+        });
+  }
+
+  private static Outcome withData(Recipe recipe, Function<FederatedData, Outcome> work) {
+    try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
+      DataReader reader = new DataReader(spark.session());
+      DataConfig from = recipe.data();
+      Dataset<Row> train = reader.read(from.train(), from.format(), from.options());
+      Optional<Dataset<Row>> test =
+          from.test().isBlank()
+              ? Optional.empty()
+              : Optional.of(reader.read(from.test(), from.format(), from.options()));
+      try (FederatedData data = FederatedData.prepare(train, test, recipe)) {
+        return work.apply(data);
+      }
     }
   }
 

@@ -28,6 +28,7 @@ import picocli.CommandLine.ScopeType;
     subcommands = {
       QuickstartCommand.class,
       TrainCommand.class,
+      PlanCommand.class,
       EvaluateCommand.class,
       PredictCommand.class,
       InspectCommand.class,

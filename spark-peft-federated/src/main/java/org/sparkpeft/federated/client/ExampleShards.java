@@ -18,6 +18,7 @@ import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.functions;
 import org.apache.spark.storage.StorageLevel;
+import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.error.DataException;
 import scala.Tuple2;
 
@@ -222,6 +223,15 @@ public final class ExampleShards implements AutoCloseable {
     Set<Integer> partitions = new TreeSet<>();
     names.forEach(name -> partitions.add(partitioner.getPartition(name)));
     return PartitionsOf.select(shards, partitions);
+  }
+
+  /** All shards' examples in one place, shard after shard by name. */
+  public Examples pooled() {
+    List<ClientShard> all = new ArrayList<>();
+    shards.collect().forEach(bytes -> all.add(ClientShard.fromBytes(bytes)));
+    all.sort(Comparator.comparing(ClientShard::clientId));
+    return Examples.concat(
+        all.stream().map(shard -> Examples.fromArrow(shard.arrow().array())).toList());
   }
 
   @Override

@@ -18,6 +18,16 @@ final class FakeActions implements Actions {
   }
 
   @Override
+  public Outcome plan(Recipe recipe, List<String> methods) {
+    return answer("plan", recipe, methods);
+  }
+
+  @Override
+  public Outcome benchMethods(Recipe recipe, MethodBenchOptions options) {
+    return answer("bench methods", recipe, options.methods());
+  }
+
+  @Override
   public Outcome quickstart(Recipe recipe, TrainOptions options, RunListener listener) {
     return answer("quickstart", recipe, options);
   }

@@ -100,6 +100,6 @@ public record CodecConfig(
   }
 
   public static CodecConfig defaults() {
-    return new CodecConfig("compeft", 0.1, "global", "mean", 1, true, 0.5, "nearest", "");
+    return new CodecConfig("compeft", 0.1, "global", "mean", 1, true, 1, "nearest", "");
   }
 }

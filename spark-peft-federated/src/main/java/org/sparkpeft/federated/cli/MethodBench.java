@@ -1,0 +1,196 @@
+package org.sparkpeft.federated.cli;
+
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import org.sparkpeft.core.data.Examples;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.peft.PeftMethods;
+import org.sparkpeft.core.train.LocalPlan;
+import org.sparkpeft.core.train.LocalResult;
+import org.sparkpeft.core.train.LocalTrainer;
+import org.sparkpeft.core.train.NonFiniteException;
+import org.sparkpeft.core.train.TrainConfig;
+import org.sparkpeft.core.train.TunableModel;
+import org.sparkpeft.core.vector.ParameterVector;
+import org.sparkpeft.federated.client.ExecutorRuntime;
+import org.sparkpeft.federated.client.RuntimeSpec;
+import org.sparkpeft.federated.config.Recipe;
+import org.sparkpeft.merge.compress.Codec;
+import org.sparkpeft.merge.compress.PayloadHeader;
+
+/**
+ * Trains one method after another on the same examples, in the same order, for as many steps, and
+ * measures. LoRA goes first; speed and memory of the others are relative to it.
+ */
+final class MethodBench {
+  static final List<String> COLUMNS =
+      List.of(
+          "method",
+          "accuracy",
+          "trainable",
+          "uplink_kb",
+          "seconds_per_step",
+          "step_vs_lora",
+          "memory_vs_lora",
+          "learning_rate",
+          "note");
+
+  private static final String LORA = "LORA";
+
+  /** Steps before the clock starts. */
+  private static final int WARM_UP = 3;
+
+  private final Recipe recipe;
+  private final RuntimeSpec runtime;
+  private final Examples train;
+  private final Examples test;
+  private final int steps;
+  private double loraSeconds = Double.NaN;
+  private double loraMemory = Double.NaN;
+
+  /**
+   * @param steps optimiser updates of each method
+   */
+  MethodBench(Recipe recipe, RuntimeSpec runtime, Examples train, Examples test, int steps) {
+    this.recipe = recipe;
+    this.runtime = runtime;
+    this.train = train;
+    this.test = test;
+    this.steps = steps;
+  }
+
+  /**
+   * @param done told of each row as it is there
+   */
+  List<Map<String, Object>> run(
+      List<String> types, java.util.function.Consumer<Map<String, Object>> done) {
+    List<String> order = new ArrayList<>(types);
+    order.remove(LORA);
+    order.add(0, LORA);
+    List<Map<String, Object>> rows = new ArrayList<>();
+    for (String type : order) {
+      Map<String, Object> row = new LinkedHashMap<>();
+      row.put("method", type);
+      try {
+        measure(row, MethodCosts.config(recipe, type), PeftMethods.named(type).usualRate());
+      } catch (ConfigException | NonFiniteException e) {
+        row.put("note", e.getMessage());
+      }
+      rows.add(row);
+      done.accept(row);
+    }
+    return rows;
+  }
+
+  private void measure(Map<String, Object> row, PeftConfig config, double usualRate) {
+    double rate = recipe.train().learningRate() * usualRate;
+    long seed = recipe.run().seed();
+    TunableModel model =
+        ExecutorRuntime.of(runtime.withPeft(config)).model().started(seed);
+    ParameterVector start = model.initialParameters(seed);
+    row.put("trainable", model.layout().size());
+    train(model, start, rate, WARM_UP);
+    System.gc();
+    double before = PeakMemory.reset();
+    LocalResult result = train(model, start, rate, steps);
+    double memory = PeakMemory.read() - before;
+    double seconds = result.nanos() * 1e-9 / steps;
+    if (Double.isNaN(loraSeconds)) {
+      loraSeconds = seconds;
+      loraMemory = memory;
+    }
+    TunableModel trained = model.withState(result.state());
+    row.put(
+        "accuracy",
+        new LocalTrainer(trained, recipe.train())
+            .evaluate(result.parameters(), test)
+            .metrics()
+            .get("accuracy"));
+    byte[] payload =
+        Codec.of(recipe.compress().uplink())
+            .encode(
+                result.parameters().minus(start),
+                PayloadHeader.of(0, "bench", model.layout()));
+    row.put("uplink_kb", payload.length / 1e3);
+    row.put("seconds_per_step", seconds);
+    row.put("step_vs_lora", seconds / loraSeconds);
+    if (Double.isFinite(memory) && loraMemory > 0) {
+      row.put("memory_vs_lora", memory / loraMemory);
+    }
+    row.put("learning_rate", rate);
+  }
+
+  private LocalResult train(
+      TunableModel model, ParameterVector start, double rate, int updates) {
+    TrainConfig config = recipe.train().withLocalSteps(updates).withLearningRate(rate);
+    return new LocalTrainer(model, config)
+        .train(start, train, LocalPlan.alone(recipe.run().seed()));
+  }
+
+  /** The rows as a table in Markdown. */
+  static String markdown(List<Map<String, Object>> rows, Recipe recipe, int steps) {
+    StringBuilder text = new StringBuilder("# Methods compared\n\n");
+    text.append(
+        """
+        Each method is trained on the same examples in one place, %d steps of batches of %d, and
+        scored on the test data. Steps and memory are relative to LoRA in the same run; memory is
+        how far the process grew. Recipe `%s`, `bin/spark-peft bench methods -c RECIPE --steps %d`.
+
+        """
+            .formatted(steps, recipe.train().batchSize(), recipe.run().name(), steps));
+    text.append("| ").append(String.join(" | ", COLUMNS)).append(" |\n");
+    text.append("|").append("---|".repeat(COLUMNS.size())).append('\n');
+    for (Map<String, Object> row : rows) {
+      List<String> cells = new ArrayList<>();
+      for (String column : COLUMNS) {
+        Object value = row.get(column);
+        cells.add(
+            value instanceof Double number
+                ? String.format(Locale.ROOT, "%.4g", number)
+                : value == null ? "" : value.toString().replace("|", "\\|"));
+      }
+      text.append("| ").append(String.join(" | ", cells)).append(" |\n");
+    }
+    return text.toString();
+  }
+
+  /** The largest resident set of this process, where the system tells. */
+  private static final class PeakMemory {
+    private PeakMemory() {}
+
+    /** Starts anew; returns what is resident now, in bytes, or NaN. */
+    static double reset() {
+      try {
+        Files.write(Path.of("/proc/self/clear_refs"), "5".getBytes(StandardCharsets.US_ASCII));
+        return status("VmRSS:");
+      } catch (IOException e) {
+        return Double.NaN;
+      }
+    }
+
+    static double read() {
+      try {
+        return status("VmHWM:");
+      } catch (IOException e) {
+        return Double.NaN;
+      }
+    }
+
+    private static double status(String field) throws IOException {
+      for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
+        if (line.startsWith(field)) {
+          return 1024 * Double.parseDouble(line.replaceAll("[^0-9]", ""));
+        }
+      }
+      throw new IOException("no " + field);
+    }
+  }
+}

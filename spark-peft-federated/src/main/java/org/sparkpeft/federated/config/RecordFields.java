@@ -6,9 +6,9 @@ import java.lang.reflect.RecordComponent;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashMap;
-import java.util.Locale;
 import java.util.Map;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.peft.ConfigRecords;
 
 /** Records seen as configuration: component {@code loraAlpha} is the key {@code lora_alpha}. */
 final class RecordFields {
@@ -18,13 +18,9 @@ final class RecordFields {
   static Map<String, RecordComponent> of(Class<?> type) {
     Map<String, RecordComponent> fields = new LinkedHashMap<>();
     for (RecordComponent component : type.getRecordComponents()) {
-      fields.put(key(component.getName()), component);
+      fields.put(ConfigRecords.fieldName(component), component);
     }
     return fields;
-  }
-
-  static String key(String componentName) {
-    return componentName.replaceAll("([A-Z])", "_$1").toLowerCase(Locale.ROOT);
   }
 
   static Object get(Record of, RecordComponent component) {

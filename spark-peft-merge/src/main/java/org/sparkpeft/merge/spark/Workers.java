@@ -13,6 +13,8 @@ import java.util.function.LongConsumer;
 import org.apache.spark.api.java.JavaFutureAction;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.util.LongAccumulator;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /** Who does the work of a merge. The results do not depend on it. */
 public interface Workers {
@@ -41,7 +43,9 @@ public interface Workers {
 
   /** See {@link #threads}. */
   final class Threads implements Workers {
+    private static final Logger LOG = LoggerFactory.getLogger(Threads.class);
     private static final int POLL_MILLIS = 100;
+    private static final int STOP_SECONDS = 60;
     private final int count;
 
     private Threads(int count) {
@@ -78,7 +82,19 @@ public interface Workers {
         Thread.currentThread().interrupt();
         throw new IllegalStateException("interrupted while merging", e);
       } finally {
-        pool.shutdownNow();
+        stop(pool);
+      }
+    }
+
+    /** After a failure the others are interrupted; none may go on writing when this returns. */
+    private static void stop(ExecutorService pool) {
+      pool.shutdownNow();
+      try {
+        if (!pool.awaitTermination(STOP_SECONDS, TimeUnit.SECONDS)) {
+          LOG.warn("a thread of the merge still works {} s after a failure", STOP_SECONDS);
+        }
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
       }
     }
 

@@ -1,4 +1,4 @@
-package org.sparkpeft.federated.config;
+package org.sparkpeft.merge.recipe;
 
 import java.util.Arrays;
 import java.util.List;
@@ -10,6 +10,8 @@ import java.util.Set;
 /** Methods that merge checkpoints, as recipes name them, and what can be set for each. */
 public enum MergeKind {
   LINEAR(false, true, Map.of(), "weight", "normalize"),
+  /** Exponential moving average of checkpoints of one run, named in their order. */
+  EMA(false, false, Map.of("decay", 0.9), "decay"),
   TASK_ARITHMETIC(true, false, Map.of(), "weight", "normalize", "lambda"),
   TIES(true, true, Map.of("density", 0.2), "weight", "density", "normalize", "lambda"),
   DARE_LINEAR(

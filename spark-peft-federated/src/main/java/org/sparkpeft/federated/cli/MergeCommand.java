@@ -121,6 +121,11 @@ final class MergeCommand implements Command {
   @Option(names = "--decay", description = "Decay of ema, over models in their order.")
   private Optional<Double> decay = Optional.empty();
 
+  @Option(
+      names = "--threshold",
+      description = "Of consensus: how much of the merged difference a model must want itself.")
+  private Optional<Double> threshold = Optional.empty();
+
   @Option(names = "--force", description = "Merge although base models differ.")
   private boolean force;
 
@@ -168,6 +173,7 @@ final class MergeCommand implements Command {
     gamma.ifPresent(value -> replaced.put("gamma", inRange("--gamma", value, 1, false)));
     epsilon.ifPresent(value -> replaced.put("epsilon", inRange("--epsilon", value, 1, false)));
     lambda.ifPresent(value -> replaced.put("lambda", value));
+    threshold.ifPresent(value -> replaced.put("threshold", value));
     decay.ifPresent(value -> replaced.put("decay", inRange("--decay", value, 1, false)));
     t.ifPresent(value -> replaced.put("t", value == 0 ? 0 : inRange("--t", value, 1, true)));
     MergeRecipe.Options o = given.options();

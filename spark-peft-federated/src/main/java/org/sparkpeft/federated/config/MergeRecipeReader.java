@@ -28,7 +28,16 @@ import org.sparkpeft.merge.recipe.MergeValue;
 public final class MergeRecipeReader {
   private static final Set<String> PARAMETERS =
       Set.of(
-          "weight", "density", "gamma", "epsilon", "lambda", "normalize", "rescale", "t", "decay");
+          "weight",
+          "density",
+          "gamma",
+          "epsilon",
+          "lambda",
+          "normalize",
+          "rescale",
+          "t",
+          "decay",
+          "threshold");
 
   private static final Set<String> OWN_KEYS =
       Set.of(
@@ -145,7 +154,7 @@ public final class MergeRecipeReader {
     for (Located item : list(root, "models")) {
       if (item.value() instanceof Mapping entry) {
         Set<String> keys = new TreeSet<>(allowed);
-        keys.removeAll(Set.of("lambda", "normalize", "t", "decay"));
+        keys.removeAll(Set.of("lambda", "normalize", "t", "decay", "threshold"));
         keys.add("path");
         refuseUnknown(entry, keys, "models.");
         models.add(model(text(entry, "path", ""), item, values(entry, allowed, "models.")));

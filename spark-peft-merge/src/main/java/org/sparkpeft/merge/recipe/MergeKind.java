@@ -10,8 +10,6 @@ import java.util.Set;
 /** Methods that merge checkpoints, as recipes name them, and what can be set for each. */
 public enum MergeKind {
   LINEAR(false, true, Map.of(), "weight", "normalize"),
-  /** Exponential moving average of checkpoints of one run, named in their order. */
-  EMA(false, false, Map.of("decay", 0.9), "decay"),
   TASK_ARITHMETIC(true, false, Map.of(), "weight", "normalize", "lambda"),
   TIES(true, true, Map.of("density", 0.2), "weight", "density", "normalize", "lambda"),
   DARE_LINEAR(
@@ -59,6 +57,9 @@ public enum MergeKind {
   SLERP(false, false, Map.of("t", 0.5), "t"),
   MULTI_SLERP(false, true, Map.of(), "weight"),
   MODEL_STOCK(true, false, Map.of()),
+  CONSENSUS(true, false, Map.of("threshold", 0.4), "weight", "threshold", "normalize", "lambda"),
+  /** Exponential moving average of checkpoints of one run, named in their order. */
+  EMA(false, false, Map.of("decay", 0.9), "decay"),
   PASSTHROUGH(false, false, Map.of());
 
   private final boolean needsBase;

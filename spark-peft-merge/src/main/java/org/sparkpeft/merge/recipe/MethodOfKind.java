@@ -4,6 +4,7 @@ import org.sparkpeft.merge.method.Average;
 import org.sparkpeft.merge.method.BlockwiseMethod;
 import org.sparkpeft.merge.method.Breadcrumbs;
 import org.sparkpeft.merge.method.Combination;
+import org.sparkpeft.merge.method.Consensus;
 import org.sparkpeft.merge.method.Dare;
 import org.sparkpeft.merge.method.Della;
 import org.sparkpeft.merge.method.ModelStock;
@@ -54,6 +55,7 @@ final class MethodOfKind {
       case SLERP -> new Slerp(0.5);
       case MULTI_SLERP -> new MultiSlerp();
       case MODEL_STOCK -> new ModelStock();
+      case CONSENSUS -> new Consensus(lambda, settings.value("threshold"));
       case PASSTHROUGH -> throw new IllegalStateException("a passthrough is copied");
     };
   }

@@ -9,7 +9,6 @@ import org.apache.hadoop.fs.FSDataOutputStream;
 import org.apache.hadoop.fs.FSInputStream;
 import org.apache.hadoop.fs.Path;
 import org.apache.hadoop.fs.RawLocalFileSystem;
-import org.apache.hadoop.fs.permission.FsPermission;
 import org.apache.hadoop.util.Progressable;
 
 /**
@@ -53,7 +52,6 @@ public final class ElsewhereFileSystem extends RawLocalFileSystem {
   @Override
   public FSDataOutputStream create(
       Path path,
-      FsPermission permission,
       boolean overwrite,
       int bufferSize,
       short replication,
@@ -63,7 +61,7 @@ public final class ElsewhereFileSystem extends RawLocalFileSystem {
     if (refused.test(path.toString())) {
       throw new IOException("the store is down");
     }
-    return super.create(path, permission, overwrite, bufferSize, replication, blockSize, progress);
+    return super.create(path, overwrite, bufferSize, replication, blockSize, progress);
   }
 
   private static final class Positioned extends FSInputStream {

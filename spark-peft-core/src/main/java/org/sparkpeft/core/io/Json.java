@@ -16,10 +16,9 @@ import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
-import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.TreeMap;
 import org.sparkpeft.core.error.DataException;
@@ -60,33 +59,42 @@ final class Json {
    *     a key twice
    */
   static ObjectNode readObject(Path file, int maxBytes) {
-    byte[] bytes = readBounded(file, maxBytes);
+    return readObject(FileSource.LOCAL, file.toString(), maxBytes);
+  }
+
+  /** The same of any file system. */
+  static ObjectNode readObject(FileSource source, String file, int maxBytes) {
+    byte[] bytes = readBounded(source, file, maxBytes);
     try {
       if (READER.readTree(bytes) instanceof ObjectNode object) {
         return object;
       }
     } catch (JsonProcessingException e) {
-      throw malformed(file.toString(), 0, e);
+      throw malformed(file, 0, e);
     } catch (IOException e) {
       throw new UncheckedIOException("cannot read " + file, e);
     }
-    throw new FormatException(
-        file.toString(), 0, "must hold a JSON object {...}; replace the file");
+    throw new FormatException(file, 0, "must hold a JSON object {...}; replace the file");
   }
 
   static byte[] readBounded(Path file, int maxBytes) {
-    if (!Files.isRegularFile(file)) {
+    return readBounded(FileSource.LOCAL, file.toString(), maxBytes);
+  }
+
+  static byte[] readBounded(FileSource source, String file, int maxBytes) {
+    if (!source.isFile(file)) {
       throw new DataException("there is no file " + file);
     }
-    try (InputStream in = Files.newInputStream(file)) {
-      byte[] bytes = in.readNBytes(maxBytes + 1);
-      if (bytes.length > maxBytes) {
+    try (ByteReader reader = source.open(file)) {
+      if (reader.size() > maxBytes) {
         throw new FormatException(
-            file.toString(),
+            file,
             maxBytes,
             "longer than the " + maxBytes + " bytes allowed here; is it the right file?");
       }
-      return bytes;
+      ByteBuffer bytes = ByteBuffer.allocate((int) reader.size());
+      reader.readFully(bytes, 0);
+      return bytes.array();
     } catch (IOException e) {
       throw new UncheckedIOException("cannot read " + file, e);
     }

@@ -3,7 +3,6 @@ package org.sparkpeft.core.io;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.JsonNodeFactory;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -16,7 +15,6 @@ import java.util.TreeMap;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 import org.sparkpeft.core.error.DataException;
-import org.sparkpeft.core.vector.ParameterLayout;
 
 /**
  * A base model in the Hugging Face layout: {@code config.json}; {@code model.safetensors}, or
@@ -24,27 +22,9 @@ import org.sparkpeft.core.vector.ParameterLayout;
  * tokenizer.json}.
  */
 public final class ModelDirectory {
-  private static final String CONFIG = "config.json";
-  private static final String WEIGHTS = "model.safetensors";
-  private static final String INDEX = "model.safetensors.index.json";
-  private static final String TOKENIZER = "tokenizer.json";
-
-  /** Files beside the weights that belong to a model and travel with a copy of it. */
-  private static final List<String> COMPANIONS =
-      List.of(
-          TOKENIZER,
-          "tokenizer_config.json",
-          "special_tokens_map.json",
-          "added_tokens.json",
-          "vocab.txt",
-          "vocab.json",
-          "merges.txt",
-          "tokenizer.model",
-          "spiece.model",
-          "sentencepiece.bpe.model",
-          "chat_template.jinja",
-          "generation_config.json",
-          "preprocessor_config.json");
+  private static final String CONFIG = StoredModel.CONFIG;
+  private static final String WEIGHTS = StoredModel.WEIGHTS;
+  private static final String INDEX = StoredModel.INDEX;
 
   /** Bytes at each end of a tensor that count for the fingerprint. */
   private static final int SAMPLE_BYTES = 64;
@@ -64,25 +44,7 @@ public final class ModelDirectory {
    * @throws org.sparkpeft.core.error.FormatException if config.json is malformed
    */
   public static ModelDirectory open(Path dir) {
-    if (!Files.isDirectory(dir)) {
-      throw new DataException(
-          "there is no model directory " + dir + "; give the folder of a Hugging Face model");
-    }
-    if (!Files.isRegularFile(dir.resolve(CONFIG))) {
-      throw incomplete(
-          dir,
-          Files.exists(dir.resolve(AdapterDirectory.CONFIG))
-              ? "it is an adapter; give the model it was trained on"
-              : CONFIG + " is missing");
-    }
-    if (!Files.isRegularFile(dir.resolve(WEIGHTS)) && !Files.isRegularFile(dir.resolve(INDEX))) {
-      throw incomplete(
-          dir,
-          Files.exists(dir.resolve("pytorch_model.bin"))
-              ? "its weights are pickled (pytorch_model.bin), which is not safe to read; convert"
-                  + " them to safetensors"
-              : WEIGHTS + " and " + INDEX + " are both missing");
-    }
+    StoredModel.requireComplete(FileSource.LOCAL, dir.toString());
     return new ModelDirectory(dir, Json.readObject(dir.resolve(CONFIG), Json.MAX_CONFIG_BYTES));
   }
 
@@ -108,12 +70,12 @@ public final class ModelDirectory {
 
   /** {@code tokenizer.json}, if the directory has one. */
   public Optional<Path> tokenizer() {
-    return Optional.of(path.resolve(TOKENIZER)).filter(Files::isRegularFile);
+    return Optional.of(path.resolve(StoredModel.TOKENIZER)).filter(Files::isRegularFile);
   }
 
   /** Tokenizer, generation and preprocessing files that this directory has. */
   public List<Path> companionFiles() {
-    return COMPANIONS.stream().map(path::resolve).filter(Files::isRegularFile).toList();
+    return StoredModel.COMPANIONS.stream().map(path::resolve).filter(Files::isRegularFile).toList();
   }
 
   /**
@@ -125,21 +87,6 @@ public final class ModelDirectory {
    */
   public WeightSource weights() {
     return openWeights();
-  }
-
-  /** Where every tensor lies, by name in UTF-8 order. */
-  public SortedMap<String, StoredTensor> storedTensors() {
-    SortedMap<String, StoredTensor> stored = new TreeMap<>(ParameterLayout.UTF8_ORDER);
-    try (ShardedWeights weights = openWeights()) {
-      for (String name : weights.names()) {
-        TensorInfo info = weights.info(name);
-        String file = weights.path(name).toAbsolutePath().toString();
-        stored.put(
-            name,
-            new StoredTensor(file, name, info.dtype(), info.shape(), info.offset(), info.bytes()));
-      }
-    }
-    return stored;
   }
 
   private ShardedWeights openWeights() {
@@ -213,44 +160,34 @@ public final class ModelDirectory {
   /**
    * Refuses a folder that {@link #save} would not replace either.
    *
-   * @throws DataException if {@code target} holds anything but a model directory's files
+   * @param target a folder of {@code source}
+   * @throws DataException if it holds anything but a model directory's files
    */
-  public static void requireReplaceable(Path target) {
-    OutputFolders.requireReplaceable(target, CONFIG);
+  public static void requireReplaceable(FileSource source, String target) {
+    OutputFolders.requireReplaceable(source, target, CONFIG);
   }
 
   /**
-   * Writes what belongs beside weights that are there already: {@code config.json} with the type of
-   * the weights, the index if there are several shards, and companions.
+   * What belongs beside weights, by file name: {@code config.json} with the type of the weights,
+   * and the index if there are several shards.
    *
-   * @param dir the directory with the weights
    * @param config {@code config.json}
    * @param dtype type of the weights
    * @param shardOf file name of each tensor
    * @param totalBytes bytes of all tensors
    */
-  public static void complete(
-      Path dir,
-      JsonNode config,
-      DType dtype,
-      SortedMap<String, String> shardOf,
-      long totalBytes,
-      List<Path> companions)
-      throws IOException {
-    Files.write(dir.resolve(CONFIG), Json.sortedAndIndented(withDtype(config, Set.of(dtype))));
+  public static SortedMap<String, byte[]> descriptions(
+      JsonNode config, DType dtype, SortedMap<String, String> shardOf, long totalBytes) {
+    SortedMap<String, byte[]> files = new TreeMap<>();
+    files.put(CONFIG, Json.sortedAndIndented(withDtype(config, Set.of(dtype))));
     if (Set.copyOf(shardOf.values()).size() > 1) {
       ObjectNode index = JsonNodeFactory.instance.objectNode();
       index.putObject("metadata").put("total_size", totalBytes);
       ObjectNode map = index.putObject("weight_map");
       shardOf.forEach(map::put);
-      Files.write(dir.resolve(INDEX), Json.sortedAndIndented(index));
+      files.put(INDEX, Json.sortedAndIndented(index));
     }
-    for (Path companion : companions) {
-      Files.copy(
-          companion,
-          dir.resolve(companion.getFileName()),
-          java.nio.file.StandardCopyOption.REPLACE_EXISTING);
-    }
+    return files;
   }
 
   /** Loaders that follow the config would otherwise round float32 weights to the old type. */
@@ -268,20 +205,5 @@ public final class ModelDirectory {
     return type == DType.BF16
         ? "bfloat16"
         : "float" + type.name().substring(1).toLowerCase(Locale.ROOT);
-  }
-
-  private static DataException incomplete(Path dir, String what) {
-    return new DataException(
-        dir
-            + " is not a complete model directory: "
-            + what
-            + ". The Hugging Face layout needs "
-            + CONFIG
-            + ", "
-            + WEIGHTS
-            + " (or "
-            + INDEX
-            + " with its shards) and, for text, "
-            + TOKENIZER);
   }
 }

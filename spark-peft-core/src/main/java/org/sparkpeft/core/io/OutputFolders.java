@@ -1,11 +1,7 @@
 package org.sparkpeft.core.io;
 
-import java.io.IOException;
-import java.io.UncheckedIOException;
-import java.nio.file.DirectoryStream;
-import java.nio.file.Files;
-import java.nio.file.LinkOption;
 import java.nio.file.Path;
+import java.util.List;
 import org.sparkpeft.core.error.DataException;
 
 /** Guards against replacing a folder that holds something else than an earlier output. */
@@ -19,29 +15,28 @@ final class OutputFolders {
    * @throws DataException otherwise
    */
   static void requireReplaceable(Path target, String marker) {
-    if (!Files.exists(target, LinkOption.NOFOLLOW_LINKS)) {
+    requireReplaceable(FileSource.LOCAL, target.toString(), marker);
+  }
+
+  static void requireReplaceable(FileSource source, String target, String marker) {
+    if (!source.exists(target)) {
       return;
     }
-    if (!Files.isDirectory(target)) {
+    if (!source.isDirectory(target)) {
       throw new DataException(target + " is not a folder; choose another output path");
     }
-    boolean empty = true;
-    try (DirectoryStream<Path> children = Files.newDirectoryStream(target)) {
-      for (Path child : children) {
-        empty = false;
-        if (Files.isDirectory(child)) {
-          throw refused(target, "the folder " + child.getFileName());
-        }
+    List<FileSource.Entry> entries = source.list(target);
+    for (FileSource.Entry entry : entries) {
+      if (entry.isDirectory()) {
+        throw refused(target, "the folder " + entry.name());
       }
-    } catch (IOException e) {
-      throw new UncheckedIOException("cannot list " + target, e);
     }
-    if (!empty && !Files.isRegularFile(target.resolve(marker))) {
+    if (!entries.isEmpty() && entries.stream().noneMatch(entry -> entry.name().equals(marker))) {
       throw refused(target, "files but no " + marker);
     }
   }
 
-  private static DataException refused(Path target, String what) {
+  private static DataException refused(String target, String what) {
     return new DataException(
         target
             + " holds "

@@ -3,7 +3,6 @@ package org.sparkpeft.core.io;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -25,8 +24,6 @@ import org.sparkpeft.core.error.FormatException;
  * in place meanwhile; replacing it by a rename, as {@link AtomicFiles} does, is fine.
  */
 public final class SafetensorsFile implements WeightSource {
-  private static final int LENGTH_BYTES = 8;
-
   private final Path path;
   private final SafetensorsHeader header;
   private volatile @Nullable MappedRegions regions;
@@ -52,55 +49,13 @@ public final class SafetensorsFile implements WeightSource {
       throw new DataException("there is no file " + path);
     }
     try (FileChannel channel = FileChannel.open(path, StandardOpenOption.READ)) {
-      long fileBytes = channel.size();
-      byte[] json = readHeader(path.toString(), channel, fileBytes);
-      SafetensorsHeader header = SafetensorsHeader.parse(path.toString(), json, fileBytes);
+      SafetensorsHeader header =
+          SafetensorsHeader.read(
+              path.toString(), new FileSource.ChannelReader(channel, channel.size()));
       return new SafetensorsFile(
           path, header, MappedRegions.map(channel, header.inFileOrder(), maxRegion));
     } catch (IOException e) {
       throw new UncheckedIOException("cannot read " + path, e);
-    }
-  }
-
-  private static byte[] readHeader(String source, FileChannel channel, long fileBytes)
-      throws IOException {
-    if (fileBytes < LENGTH_BYTES) {
-      throw new FormatException(
-          source,
-          0,
-          "has "
-              + fileBytes
-              + " bytes, a safetensors file at least "
-              + LENGTH_BYTES
-              + "; download it again");
-    }
-    ByteBuffer length = ByteBuffer.allocate(LENGTH_BYTES).order(ByteOrder.LITTLE_ENDIAN);
-    readFully(source, channel, length, 0);
-    long headerBytes = length.getLong(0);
-    long limit = Math.min(SafetensorsHeader.MAX_BYTES, fileBytes - LENGTH_BYTES);
-    if (headerBytes < 0 || headerBytes > limit) {
-      throw new FormatException(
-          source,
-          0,
-          "header length "
-              + Long.toUnsignedString(headerBytes)
-              + " exceeds the limit of "
-              + limit
-              + " bytes for this file; it is cut off or not a safetensors file, download it again");
-    }
-    ByteBuffer json = ByteBuffer.allocate((int) headerBytes);
-    readFully(source, channel, json, LENGTH_BYTES);
-    return json.array();
-  }
-
-  private static void readFully(String source, FileChannel channel, ByteBuffer target, long start)
-      throws IOException {
-    while (target.hasRemaining()) {
-      long at = start + target.position();
-      if (channel.read(target, at) < 0) {
-        throw new FormatException(
-            source, at, "ended early; another process is writing it, try again when it is done");
-      }
     }
   }
 

@@ -3,8 +3,11 @@ package org.sparkpeft.core.io;
 import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.JsonToken;
+import java.io.EOFException;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.Collections;
@@ -31,6 +34,7 @@ record SafetensorsHeader(
 
   static final String METADATA = "__metadata__";
 
+  private static final int LENGTH_BYTES = 8;
   private static final int MAX_DIMENSIONS = 64;
 
   SafetensorsHeader {
@@ -43,6 +47,54 @@ record SafetensorsHeader(
     List<TensorInfo> infos = new ArrayList<>(tensors.values());
     infos.sort(Comparator.comparingLong(TensorInfo::offset).thenComparingLong(TensorInfo::end));
     return infos;
+  }
+
+  /**
+   * Reads and checks the header of a file.
+   *
+   * @param source path, for messages
+   * @throws FormatException if it is no safetensors file, or cut off
+   */
+  static SafetensorsHeader read(String source, ByteReader file) throws IOException {
+    long fileBytes = file.size();
+    if (fileBytes < LENGTH_BYTES) {
+      throw new FormatException(
+          source,
+          0,
+          "has "
+              + fileBytes
+              + " bytes, a safetensors file at least "
+              + LENGTH_BYTES
+              + "; download it again");
+    }
+    long headerBytes = readFully(source, file, LENGTH_BYTES, 0).getLong(0);
+    long limit = Math.min(MAX_BYTES, fileBytes - LENGTH_BYTES);
+    if (headerBytes < 0 || headerBytes > limit) {
+      throw new FormatException(
+          source,
+          0,
+          "header length "
+              + Long.toUnsignedString(headerBytes)
+              + " exceeds the limit of "
+              + limit
+              + " bytes for this file; it is cut off or not a safetensors file, download it again");
+    }
+    byte[] json = readFully(source, file, (int) headerBytes, LENGTH_BYTES).array();
+    return parse(source, json, fileBytes);
+  }
+
+  private static ByteBuffer readFully(String source, ByteReader file, int length, long start)
+      throws IOException {
+    ByteBuffer bytes = ByteBuffer.allocate(length).order(ByteOrder.LITTLE_ENDIAN);
+    try {
+      file.readFully(bytes, start);
+    } catch (EOFException e) {
+      throw new FormatException(
+          source,
+          start + bytes.position(),
+          "ended early; another process is writing it, try again when it is done");
+    }
+    return bytes;
   }
 
   /**

@@ -6,7 +6,7 @@ import java.util.List;
 /**
  * Where a tensor lies: enough for another process with the same file system to read any part of it.
  *
- * @param file absolute path of the safetensors file
+ * @param file absolute path, or URI, of the safetensors file
  * @param name its name there
  * @param dtype element type
  * @param shape dimensions; empty for a scalar

@@ -7,9 +7,6 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.ShortBuffer;
-import java.nio.channels.FileChannel;
-import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -21,7 +18,11 @@ import org.sparkpeft.core.error.DataException;
  * stays small. For one thread.
  */
 public final class TensorReader implements Closeable {
-  private final Map<String, FileChannel> channels = new HashMap<>();
+  /** Larger buffers lie on the heap: memory outside it is given back late. */
+  private static final int MOST_DIRECT = 1 << 20;
+
+  private final FileSource source;
+  private final Map<String, ByteReader> files = new HashMap<>();
   private final ByteBuffer bytes;
   private final short[] shorts;
   private final int capacity;
@@ -33,15 +34,23 @@ public final class TensorReader implements Closeable {
   private long heldFrom;
   private long heldTo;
 
+  /** Reads files of this machine. */
+  public TensorReader(int capacity, int aheadBytes) {
+    this(FileSource.LOCAL, capacity, aheadBytes);
+  }
+
   /**
+   * @param source where the files are
    * @param capacity most elements of one read
    * @param aheadBytes bytes fetched from the file at once, where a read is shorter; more of them
    *     mean fewer calls to the system where a tensor is read from one end to the other
    */
-  public TensorReader(int capacity, int aheadBytes) {
+  public TensorReader(FileSource source, int capacity, int aheadBytes) {
+    this.source = source;
     this.capacity = capacity;
+    int buffer = Math.max(8 * capacity, aheadBytes);
     this.bytes =
-        ByteBuffer.allocateDirect(Math.max(8 * capacity, aheadBytes))
+        (buffer > MOST_DIRECT ? ByteBuffer.allocate(buffer) : ByteBuffer.allocateDirect(buffer))
             .order(ByteOrder.LITTLE_ENDIAN);
     this.aheadBytes = Math.min(aheadBytes, bytes.capacity());
     this.shorts = new short[capacity];
@@ -104,12 +113,7 @@ public final class TensorReader implements Closeable {
     bytes.clear().limit(count * width);
     long start = tensor.offset() + from * width;
     try {
-      FileChannel channel = channel(tensor.file());
-      while (bytes.hasRemaining()) {
-        if (channel.read(bytes, start + bytes.position()) < 0) {
-          throw new EOFException();
-        }
-      }
+      file(tensor.file()).readFully(bytes, start);
     } catch (EOFException e) {
       throw new DataException(
           tensor.file() + " ends inside " + tensor.name() + "; it changed while being read", e);
@@ -122,20 +126,20 @@ public final class TensorReader implements Closeable {
     heldTo = from + count;
   }
 
-  private FileChannel channel(String file) throws IOException {
-    FileChannel channel = channels.get(file);
-    if (channel == null) {
-      channel = FileChannel.open(Path.of(file), StandardOpenOption.READ);
-      channels.put(file, channel);
+  private ByteReader file(String location) throws IOException {
+    ByteReader file = files.get(location);
+    if (file == null) {
+      file = source.open(location);
+      files.put(location, file);
     }
-    return channel;
+    return file;
   }
 
   @Override
   public void close() {
-    for (FileChannel channel : channels.values()) {
+    for (ByteReader file : files.values()) {
       try {
-        channel.close();
+        file.close();
       } catch (IOException e) {
         throw new UncheckedIOException(e);
       }

@@ -33,7 +33,7 @@ class TensorReaderTest {
         new ObjectMapper().createObjectNode(),
         TensorData.byName(List.of(first, tensor, ids)),
         List.of());
-    return ModelDirectory.open(folder).storedTensors();
+    return StoredModel.open(FileSource.LOCAL, folder.toString()).tensors();
   }
 
   private static StoredTensor tensor(SortedMap<String, StoredTensor> model, String name) {

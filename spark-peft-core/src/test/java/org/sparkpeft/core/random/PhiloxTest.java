@@ -69,11 +69,13 @@ class PhiloxTest {
   @Test
   void manyNumbersAreThoseOfEachPosition() {
     Philox random = Philox.of(9, "many");
-    for (long from : new long[] {0, 1, 6, 7_000_000_001L}) {
-      double[] many = new double[9];
-      random.doubles(from, 9, many);
-      for (int i = 0; i < 9; i++) {
-        assertThat(many[i]).isEqualTo(random.doubleAt(from + i));
+    for (long from : new long[] {0, 1, 2, 7, 28_000_000_003L}) {
+      for (int n : new int[] {1, 3, 9, 41}) {
+        int[] many = new int[n];
+        random.ints(from, n, many);
+        for (int i = 0; i < n; i++) {
+          assertThat(many[i]).isEqualTo(random.intAt(from + i));
+        }
       }
     }
   }

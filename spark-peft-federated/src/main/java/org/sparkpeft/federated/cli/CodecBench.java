@@ -1,6 +1,9 @@
 package org.sparkpeft.federated.cli;
 
 import com.github.luben.zstd.Zstd;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -37,6 +40,11 @@ final class CodecBench {
           "encode_gb_per_s",
           "decode_gb_per_s");
 
+  /** Rank and width of the factors of {@link #adapterLike}. */
+  private static final int RANK = 16;
+
+  private static final int WIDTH = 1024;
+
   private CodecBench() {}
 
   static List<Map<String, Object>> run(
@@ -44,6 +52,7 @@ final class CodecBench {
     Map<String, TaskVector> vectors = new LinkedHashMap<>();
     vectors.put("gaussian", synthetic(entries, false));
     vectors.put("heavy-tailed", synthetic(entries, true));
+    vectors.put("adapter-like", adapterLike(entries));
     adapter.ifPresent(dir -> vectors.put("adapter", values(dir)));
     List<Map<String, Object>> rows = new ArrayList<>();
     vectors.forEach(
@@ -59,12 +68,42 @@ final class CodecBench {
     SplittableRandom random = new SplittableRandom(17);
     float[] values = new float[entries];
     for (int i = 0; i < entries; i++) {
-      double normal =
-          Math.sqrt(-2 * Math.log(1 - random.nextDouble()))
-              * Math.cos(2 * Math.PI * random.nextDouble());
+      double normal = normal(random);
       values[i] = (float) (heavyTailed ? normal * normal * normal : normal);
     }
     return TaskVector.wrap(ParameterLayout.of(Map.of("w", List.of(entries))), values);
+  }
+
+  /**
+   * LoRA factors of rank 16 of layers 1024 wide: modules differ in how much they moved, and so do
+   * the ranks of a factor; values are heavy-tailed.
+   */
+  private static TaskVector adapterLike(int entries) {
+    int modules = Math.max(1, entries / (2 * RANK * WIDTH));
+    Map<String, List<Integer>> shapes = new TreeMap<>();
+    for (int module = 0; module < modules; module++) {
+      shapes.put("layers.%03d.lora_A.weight".formatted(module), List.of(RANK, WIDTH));
+      shapes.put("layers.%03d.lora_B.weight".formatted(module), List.of(WIDTH, RANK));
+    }
+    ParameterLayout layout = ParameterLayout.of(shapes);
+    SplittableRandom random = new SplittableRandom(23);
+    float[] values = new float[layout.size()];
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      double ofModule = Math.exp(0.5 * normal(random));
+      double[] ofRank = random.doubles(RANK).map(u -> ofModule * Math.exp(u - 0.5)).toArray();
+      boolean rankIsRow = entry.shape().get(0) == RANK;
+      for (int i = 0; i < entry.size(); i++) {
+        double normal = normal(random);
+        int rank = rankIsRow ? i / WIDTH : i % RANK;
+        values[entry.offset() + i] = (float) (ofRank[rank] * normal * (1 + normal * normal));
+      }
+    }
+    return TaskVector.wrap(layout, values);
+  }
+
+  private static double normal(SplittableRandom random) {
+    return Math.sqrt(-2 * Math.log(1 - random.nextDouble()))
+        * Math.cos(2 * Math.PI * random.nextDouble());
   }
 
   private static TaskVector values(Path dir) {
@@ -84,7 +123,7 @@ final class CodecBench {
   private static void measure(
       String name, TaskVector vector, double density, List<Map<String, Object>> rows) {
     PayloadHeader header = PayloadHeader.of(0, "bench", vector.layout());
-    for (String coder : List.of("", "|rice", "|bitmask")) {
+    for (String coder : List.of("", "|range", "|rans", "|rice", "|golomb", "|bitmask")) {
       Codec codec = Codec.of(Pipeline.parse("topk(" + density + ")|ternary(mean)" + coder));
       byte[] payload = codec.encode(vector, header);
       double bound = Payload.decode(payload, vector.layout()).statistics().boundBits();
@@ -134,6 +173,33 @@ final class CodecBench {
             bound,
             sort + zstdEncode,
             zstdDecode));
+    parquet(name, vector, density, bound, select, rows);
+  }
+
+  /** The kept entries as a DataFrame would store them; to files, in the page cache. */
+  private static void parquet(
+      String name,
+      TaskVector vector,
+      double density,
+      double bound,
+      double select,
+      List<Map<String, Object>> rows) {
+    float[] values = vector.toArray();
+    int k = TopKSelection.keptCount(density, values.length);
+    int[] kept = TopKSelection.indices(values, 0, values.length, k);
+    try {
+      Path file = Files.createTempFile("spark-peft-bench", ".parquet");
+      try {
+        long bytes = ParquetPairs.write(file, values, kept);
+        double write = Stopwatch.best(() -> ParquetPairs.write(file, values, kept));
+        double read = Stopwatch.best(() -> ParquetPairs.read(file, values.length));
+        rows.add(row(name, vector, density, "parquet", 8.0 * bytes, bound, select + write, read));
+      } finally {
+        Files.deleteIfExists(file);
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException("cannot write a temporary file", e);
+    }
   }
 
   private static Map<String, Object> row(

@@ -1,7 +1,5 @@
 package org.sparkpeft.federated.cli;
 
-import java.io.PrintStream;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -10,20 +8,26 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.io.FileSource;
 import org.sparkpeft.federated.config.Locations;
-import org.sparkpeft.federated.config.MergeRecipe;
 import org.sparkpeft.federated.config.MergeRecipeReader;
-import org.sparkpeft.federated.config.MergeValue;
 import org.sparkpeft.federated.config.SparkConfig;
 import org.sparkpeft.merge.adapter.AdapterMerge;
+import org.sparkpeft.merge.recipe.CheckpointRecipe;
+import org.sparkpeft.merge.recipe.MergeRecipe;
+import org.sparkpeft.merge.recipe.MergeValue;
 import org.sparkpeft.merge.spark.CheckpointMerge;
 import org.sparkpeft.merge.spark.MergeListener;
+import org.sparkpeft.merge.spark.MergeSettings;
+import org.sparkpeft.merge.spark.MergeSummary;
 import org.sparkpeft.merge.spark.MergedTensor;
 import org.sparkpeft.merge.spark.Workers;
+import org.sparkpeft.merge.storage.Storage;
 import picocli.CommandLine.Option;
 
 @picocli.CommandLine.Command(
@@ -114,7 +118,15 @@ final class MergeCommand implements Command {
       description = "Merge as a job of this Spark master; all nodes must see the files.")
   private String master = "";
 
-  @Option(names = "--force", description = "Merge adapters although their base models differ.")
+  @Option(names = "--decay", description = "Decay of ema, over models in their order.")
+  private Optional<Double> decay = Optional.empty();
+
+  @Option(
+      names = "--threshold",
+      description = "Of consensus: how much of the merged difference a model must want itself.")
+  private Optional<Double> threshold = Optional.empty();
+
+  @Option(names = "--force", description = "Merge although base models differ.")
   private boolean force;
 
   @Option(names = "--dry-run", description = "Check everything and say what would happen.")
@@ -127,15 +139,17 @@ final class MergeCommand implements Command {
     if (recipe.options().out().isEmpty()) {
       throw new ConfigException("--out", "name the folder of the result");
     }
-    long adapters =
-        recipe.paths().stream()
-            .filter(path -> Files.exists(Path.of(path).resolve("adapter_config.json")))
-            .count();
+    long adapters = recipe.paths().stream().filter(MergeCommand::isAdapter).count();
     if (adapters > 0 && adapters < recipe.paths().size()) {
       throw new DataException(
           "models and adapters do not merge with each other; fuse the adapters into models first");
     }
     return adapters > 0 ? adapters(recipe) : checkpoints(recipe, context);
+  }
+
+  private static boolean isAdapter(String path) {
+    return !path.startsWith("bundled:")
+        && Storage.ANY.exists(FileSource.within(Storage.absolute(path), "adapter_config.json"));
   }
 
   private MergeRecipe recipe(Path directory) {
@@ -159,6 +173,8 @@ final class MergeCommand implements Command {
     gamma.ifPresent(value -> replaced.put("gamma", inRange("--gamma", value, 1, false)));
     epsilon.ifPresent(value -> replaced.put("epsilon", inRange("--epsilon", value, 1, false)));
     lambda.ifPresent(value -> replaced.put("lambda", value));
+    threshold.ifPresent(value -> replaced.put("threshold", value));
+    decay.ifPresent(value -> replaced.put("decay", inRange("--decay", value, 1, false)));
     t.ifPresent(value -> replaced.put("t", value == 0 ? 0 : inRange("--t", value, 1, true)));
     MergeRecipe.Options o = given.options();
     MergeRecipe.Options options =
@@ -205,7 +221,7 @@ final class MergeCommand implements Command {
   }
 
   private Outcome adapters(MergeRecipe recipe) {
-    List<Path> paths = recipe.models().stream().map(model -> Path.of(model.path())).toList();
+    List<Path> paths = recipe.models().stream().map(model -> local(model.path())).toList();
     List<Double> factors = new ArrayList<>();
     for (MergeRecipe.Model model : recipe.models()) {
       factors.add(number(recipe, model, "weight", 1));
@@ -214,7 +230,7 @@ final class MergeCommand implements Command {
         recipe.models().isEmpty() ? 1 : number(recipe, recipe.models().get(0), "density", 0.5);
     AdapterMerge merge =
         new AdapterMerge(recipe.method(), kept, recipe.options().rank(), recipe.options().seed());
-    Path target = Path.of(recipe.options().out());
+    Path target = local(recipe.options().out());
     AdapterMerge.Summary summary =
         dryRun ? merge.check(paths, factors, force) : merge.merge(paths, factors, target, force);
     Map<String, Object> data = new TreeMap<>();
@@ -239,6 +255,15 @@ final class MergeCommand implements Command {
     return new Outcome(text.toString(), new TreeMap<>(data));
   }
 
+  /** Adapters are small; they are merged in memory, from files to files of this machine. */
+  private static Path local(String location) {
+    if (Storage.isRemote(location)) {
+      throw new DataException(
+          "adapters are merged on this machine only; copy them here first, got " + location);
+    }
+    return Path.of(Storage.absolute(location));
+  }
+
   private static double number(
       MergeRecipe recipe, MergeRecipe.Model model, String key, double absent) {
     MergeValue value = model.parameters().getOrDefault(key, recipe.parameters().get(key));
@@ -246,43 +271,43 @@ final class MergeCommand implements Command {
   }
 
   private Outcome checkpoints(MergeRecipe recipe, Context context) {
-    CheckpointRecipe plan = new CheckpointRecipe(recipe);
-    List<MergedTensor> tensors = ofRecipe(plan::tensors);
-    CheckpointMerge.Settings settings =
-        new CheckpointMerge.Settings(
-            Path.of(recipe.options().out()),
-            plan.config(),
-            plan.reference().companionFiles(),
-            recipe.options().maxShardBytes(),
-            recipe.options().memoryBytes(),
-            CheckpointMerge.PIECE_ENTRIES);
-    if (dryRun) {
-      return described(recipe, tensors);
-    }
-    CheckpointMerge.Summary summary;
-    MergeProgress progress = MergeProgress.on(context.shell(), context.json());
     if (master.isEmpty()) {
-      int count = recipe.options().threads();
-      Workers workers =
-          Workers.threads(count == 0 ? Runtime.getRuntime().availableProcessors() : count);
-      summary = merge(tensors, settings, workers, progress);
-    } else {
-      SparkConfig spark = SparkConfig.defaults().withMaster(master);
-      try (EmbeddedSpark session = EmbeddedSpark.open(spark, "merge")) {
-        JavaSparkContext sparkContext =
-            JavaSparkContext.fromSparkContext(session.session().sparkContext());
-        summary = merge(tensors, settings, Workers.spark(sparkContext), progress);
-      }
+      return merged(recipe, context, Optional.empty());
     }
-    progress.close();
-    return outcome(recipe, summary);
+    SparkConfig spark = SparkConfig.defaults().withMaster(master);
+    try (EmbeddedSpark session = EmbeddedSpark.open(spark, "merge")) {
+      return merged(
+          recipe,
+          context,
+          Optional.of(JavaSparkContext.fromSparkContext(session.session().sparkContext())));
+    }
   }
 
-  private static CheckpointMerge.Summary merge(
-      List<MergedTensor> tensors,
-      CheckpointMerge.Settings settings,
-      Workers workers,
-      MergeListener progress) {
+  private Outcome merged(MergeRecipe recipe, Context context, Optional<JavaSparkContext> spark) {
+    CheckpointRecipe plan = new CheckpointRecipe(recipe, force);
+    List<MergedTensor> tensors = ofRecipe(plan::tensors);
+    MergeSettings settings =
+        new MergeSettings(
+            recipe.options().out(),
+            plan.config(),
+            plan.companions(),
+            recipe.options().maxShardBytes(),
+            recipe.options().memoryBytes(),
+            MergeSettings.PIECE_ENTRIES);
+    if (dryRun) {
+      return described(recipe, tensors, plan.notes());
+    }
+    int wished = recipe.options().threads();
+    int threads = wished == 0 ? Runtime.getRuntime().availableProcessors() : wished;
+    Workers workers = spark.map(Workers::spark).orElseGet(() -> Workers.threads(threads));
+    MergeProgress progress = MergeProgress.on(context.shell(), context.json());
+    MergeSummary summary = merge(tensors, settings, workers, progress);
+    progress.close();
+    return outcome(recipe, summary, plan.notes());
+  }
+
+  private static MergeSummary merge(
+      List<MergedTensor> tensors, MergeSettings settings, Workers workers, MergeListener progress) {
     return ofRecipe(() -> new CheckpointMerge(tensors, settings, workers, progress).run());
   }
 
@@ -295,7 +320,12 @@ final class MergeCommand implements Command {
     }
   }
 
-  private static Outcome described(MergeRecipe recipe, List<MergedTensor> tensors) {
+  private static String lines(List<String> notes) {
+    return notes.stream().map(note -> "note: " + note + "\n").collect(Collectors.joining());
+  }
+
+  private static Outcome described(
+      MergeRecipe recipe, List<MergedTensor> tensors, List<String> notes) {
     long bytes = tensors.stream().mapToLong(MergedTensor::bytes).sum();
     long parameters = tensors.stream().mapToLong(MergedTensor::elements).sum();
     long merged = tensors.stream().filter(tensor -> tensor.method() != null).count();
@@ -309,19 +339,21 @@ final class MergeCommand implements Command {
     data.put("bytes", bytes);
     data.put("out", recipe.options().out());
     data.put("dry_run", true);
+    data.put("notes", notes);
     return new Outcome(
-        "%,d parameters in %d tensors, %d of them merged by %s from %d models; %s. Nothing was written."
-            .formatted(
-                parameters,
-                tensors.size(),
-                merged,
-                recipe.method(),
-                recipe.paths().size(),
-                ProgressBar.bytes(bytes)),
+        lines(notes)
+            + "%,d parameters in %d tensors, %d of them merged by %s from %d models; %s. Nothing was written."
+                .formatted(
+                    parameters,
+                    tensors.size(),
+                    merged,
+                    recipe.method(),
+                    recipe.paths().size(),
+                    ProgressBar.bytes(bytes)),
         new TreeMap<>(data));
   }
 
-  private static Outcome outcome(MergeRecipe recipe, CheckpointMerge.Summary summary) {
+  private static Outcome outcome(MergeRecipe recipe, MergeSummary summary, List<String> notes) {
     Map<String, Object> data = new TreeMap<>();
     data.put("kind", "model");
     data.put("method", recipe.method());
@@ -335,56 +367,19 @@ final class MergeCommand implements Command {
     data.put("seconds", summary.seconds());
     data.put("out", recipe.options().out());
     data.put("dry_run", false);
+    data.put("notes", notes);
     return new Outcome(
-        String.format(
-            Locale.ROOT,
-            "%d tensors by %s, %s in %d file%s, %.1f s%nmodel  %s",
-            summary.merged(),
-            recipe.method(),
-            ProgressBar.bytes(summary.bytes()),
-            summary.shards(),
-            summary.shards() == 1 ? "" : "s",
-            summary.seconds(),
-            recipe.options().out()),
-        new TreeMap<>(data));
-  }
-
-  /** One line that is redrawn on a terminal, and nothing elsewhere. */
-  private static final class MergeProgress implements MergeListener {
-    private final boolean live;
-    private final PrintStream out;
-    private boolean drawn;
-
-    private MergeProgress(boolean live, PrintStream out) {
-      this.live = live;
-      this.out = out;
-    }
-
-    static MergeProgress on(Shell shell, boolean quiet) {
-      String wish = shell.variables().getOrDefault("SPARK_PEFT_PROGRESS", "auto");
-      return new MergeProgress(!quiet && wish.equals("always"), shell.progress());
-    }
-
-    @Override
-    public void progress(String phase, long done, long total) {
-      if (live) {
-        out.print(
-            String.format(
+        lines(notes)
+            + String.format(
                 Locale.ROOT,
-                "\r\u001b[K%s %s of %s",
-                phase,
-                ProgressBar.bytes(done),
-                ProgressBar.bytes(total)));
-        out.flush();
-        drawn = true;
-      }
-    }
-
-    void close() {
-      if (drawn) {
-        out.println();
-        out.flush();
-      }
-    }
+                "%d tensors by %s, %s in %d file%s, %.1f s%nmodel  %s",
+                summary.merged(),
+                recipe.method(),
+                ProgressBar.bytes(summary.bytes()),
+                summary.shards(),
+                summary.shards() == 1 ? "" : "s",
+                summary.seconds(),
+                recipe.options().out()),
+        new TreeMap<>(data));
   }
 }

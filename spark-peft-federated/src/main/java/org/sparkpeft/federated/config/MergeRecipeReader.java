@@ -17,6 +17,9 @@ import org.sparkpeft.federated.config.YamlValue.Located;
 import org.sparkpeft.federated.config.YamlValue.Mapping;
 import org.sparkpeft.federated.config.YamlValue.Scalar;
 import org.sparkpeft.federated.config.YamlValue.Sequence;
+import org.sparkpeft.merge.recipe.MergeKind;
+import org.sparkpeft.merge.recipe.MergeRecipe;
+import org.sparkpeft.merge.recipe.MergeValue;
 
 /**
  * Reads what to merge from YAML: ours, or mergekit's, which is known by its {@code merge_method}.
@@ -24,7 +27,17 @@ import org.sparkpeft.federated.config.YamlValue.Sequence;
  */
 public final class MergeRecipeReader {
   private static final Set<String> PARAMETERS =
-      Set.of("weight", "density", "gamma", "epsilon", "lambda", "normalize", "rescale", "t");
+      Set.of(
+          "weight",
+          "density",
+          "gamma",
+          "epsilon",
+          "lambda",
+          "normalize",
+          "rescale",
+          "t",
+          "decay",
+          "threshold");
 
   private static final Set<String> OWN_KEYS =
       Set.of(
@@ -141,7 +154,7 @@ public final class MergeRecipeReader {
     for (Located item : list(root, "models")) {
       if (item.value() instanceof Mapping entry) {
         Set<String> keys = new TreeSet<>(allowed);
-        keys.removeAll(Set.of("lambda", "normalize", "t"));
+        keys.removeAll(Set.of("lambda", "normalize", "t", "decay", "threshold"));
         keys.add("path");
         refuseUnknown(entry, keys, "models.");
         models.add(model(text(entry, "path", ""), item, values(entry, allowed, "models.")));

@@ -25,6 +25,7 @@ import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.io.WeightSource;
+import org.sparkpeft.core.random.Philox;
 
 class MergeCommandTest {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -243,6 +244,8 @@ class MergeCommandTest {
         "2|--method linear --models a,b --weights 1|needs one number for each of the 2 models",
         "2|--method linear --models a,b --weights NaN,1|weight must be finite",
         "2|--method linear --models a,b --dtype int8|float32, float16 or bfloat16",
+        "2|--method ema --models a,b --decay 1|must be in [0, 1), got 1.0",
+        "2|--method consensus --base base --models a,b --threshold 0|threshold must be above 0",
         "2|--method model_stock --base base --models a,b --weights 1,2|Model Stock has no weights",
         "2|-c none.yaml|no such recipe",
         "3|--method linear --models a,none|no model directory",
@@ -255,6 +258,111 @@ class MergeCommandTest {
     assertThat(result.error()).contains(message);
     assertThat(result.exitCode()).isEqualTo(exitCode);
     assertThat(folder.resolve("out")).doesNotExist();
+  }
+
+  @Test
+  void emaFollowsTheOrderOfModels() {
+    CommandResult result =
+        run("--method", "ema", "--models", "base,a,b", "--decay", "0.5", "--out", "out");
+    assertThat(result.exitCode()).as(result.error()).isZero();
+    assertThat(value("lm_head.weight")).isEqualTo(0.25f * 0 + 0.25f * 1 + 0.5f * 2);
+  }
+
+  @Test
+  void consensusDropsWhatOneModelWants() {
+    model("c", 0, 3);
+    CommandResult all =
+        run("--method", "consensus", "--base", "base", "--models", "a,b,c", "--out", "out");
+    assertThat(all.exitCode()).as(all.error()).isZero();
+    // Of the sum 3, model a wants 1 and b wants 2, each at least 0.4 of the rest.
+    assertThat(value("lm_head.weight")).isEqualTo(3);
+    run(
+        "--method",
+        "consensus",
+        "--base",
+        "base",
+        "--models",
+        "a,b,c",
+        "--threshold",
+        "0.6",
+        "--out",
+        "out");
+    assertThat(value("lm_head.weight")).isZero();
+  }
+
+  private void randomModel(String name, long seed, double near, String setting) throws IOException {
+    float[] values = Philox.of(near > 0 ? 1 : seed, "weights").gaussian(400, 1);
+    float[] change = Philox.of(seed, "change").gaussian(400, near);
+    for (int i = 0; i < values.length; i++) {
+      values[i] += change[i];
+    }
+    ObjectNode config = JSON.createObjectNode().put("num_attention_heads", setting);
+    ModelDirectory.save(
+        folder.resolve(name),
+        config,
+        TensorData.byName(List.of(TensorData.ofFloats("w", List.of(20, 20), values))),
+        List.of());
+    Files.writeString(
+        folder.resolve(name).resolve("tokenizer.json"), "{\"for\": \"" + seed + "\"}");
+  }
+
+  @Test
+  void modelsOfDifferentBasesAreRefused() throws IOException {
+    randomModel("r0", 1, 0, "4");
+    randomModel("r1", 2, 0.1, "4");
+    randomModel("stranger", 3, 0, "4");
+    randomModel("heads", 4, 0.1, "8");
+    CommandResult good = run("--method", "linear", "--models", "r0,r1", "--out", "out", "--json");
+    assertThat(good.exitCode()).as(good.error()).isZero();
+    assertThat(good.output()).contains("tokenizer.json of", "differs", "which is taken");
+    assertThat(folder.resolve("out/tokenizer.json"))
+        .hasSameBinaryContentAs(folder.resolve("r0/tokenizer.json"));
+    CommandResult stranger = run("--method", "linear", "--models", "r0,stranger", "--out", "out2");
+    assertThat(stranger.exitCode()).isEqualTo(3);
+    assertThat(stranger.error()).contains("different base models", "cosine of", "--force");
+    CommandResult heads =
+        run("--method", "task_arithmetic", "--base", "r0", "--models", "r1,heads", "--out", "out2");
+    assertThat(heads.exitCode()).isEqualTo(3);
+    assertThat(heads.error()).contains("num_attention_heads is \"8\" and \"4\"");
+    assertThat(folder.resolve("out2")).doesNotExist();
+    CommandResult forced =
+        run("--method", "linear", "--models", "r0,stranger", "--out", "out2", "--force");
+    assertThat(forced.exitCode()).as(forced.error()).isZero();
+    assertThat(forced.output()).contains("note: ", "different base models");
+  }
+
+  @Test
+  void theTokenizerIsThatOfTheFirstThatHasOne() throws IOException {
+    Files.writeString(folder.resolve("b/tokenizer.json"), "{}");
+    CommandResult result =
+        run("--method", "ties", "--base", "base", "--models", "a,b", "--out", "out");
+    assertThat(result.exitCode()).as(result.error()).isZero();
+    assertThat(result.output()).contains("has no tokenizer");
+    assertThat(folder.resolve("out/tokenizer.json")).hasContent("{}");
+  }
+
+  @Test
+  void fileUrisAreFilesAndAdaptersStayHere() {
+    CommandResult result =
+        run(
+            "--method",
+            "linear",
+            "--models",
+            folder.resolve("a").toUri() + "," + folder.resolve("b").toUri(),
+            "--out",
+            folder.resolve("out").toUri().toString());
+    assertThat(result.exitCode()).as(result.error()).isZero();
+    assertThat(value("lm_head.weight")).isEqualTo(1.5f);
+    CommandResult unknown =
+        run("--method", "linear", "--models", "nowhere://x/a,b", "--out", "out2");
+    assertThat(unknown.exitCode()).isEqualTo(3);
+    assertThat(unknown.error()).contains("SPARK_PEFT_CLASSPATH");
+    adapter("x", "m", 1);
+    adapter("y", "m", 2);
+    CommandResult refused =
+        run("--method", "cat", "--models", "x,y", "--out", "nowhere://x/merged");
+    assertThat(refused.exitCode()).isEqualTo(3);
+    assertThat(refused.error()).contains("adapters are merged on this machine only");
   }
 
   @Test

@@ -10,6 +10,8 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.merge.recipe.MergeRecipe;
+import org.sparkpeft.merge.recipe.MergeValue;
 
 class MergeRecipeReaderTest {
   private static final Path FOLDER = Path.of("/recipes");

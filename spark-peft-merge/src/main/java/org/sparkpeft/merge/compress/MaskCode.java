@@ -30,7 +30,7 @@ final class MaskCode {
     int rows = entry.size() / columns;
     Sharing sharing = Sharing.TENSOR;
     if (isMatrix(entry)) {
-      sharing = best(positions, from, to, entry, rows, columns);
+      sharing = cheapest(positions, from, to, entry, rows, columns).sharing();
       choices.encode(coder, Sharing.ALL.indexOf(sharing));
     }
     AdaptiveBit[] models = models(sharing, rows, columns);
@@ -104,26 +104,41 @@ final class MaskCode {
     };
   }
 
-  private static Sharing best(
+  /** Bits that {@link #write} takes, in the limit of many entries. */
+  static double bits(int[] positions, int from, int to, ParameterLayout.Entry entry) {
+    if (!isMatrix(entry)) {
+      return learntBits(entry.size(), to - from);
+    }
+    int columns = columns(entry);
+    return cheapest(positions, from, to, entry, entry.size() / columns, columns).bits();
+  }
+
+  /** A sharing and the bits of a mask under it. */
+  private record Cost(Sharing sharing, double bits) {}
+
+  private static Cost cheapest(
       int[] positions, int from, int to, ParameterLayout.Entry entry, int rows, int columns) {
     int[] inRow = new int[rows];
     int[] inColumn = new int[columns];
+    int row = 0;
+    int rowStart = entry.offset();
     for (int i = from; i < to; i++) {
-      int at = positions[i] - entry.offset();
-      inRow[at / columns]++;
-      inColumn[at % columns]++;
+      int position = positions[i];
+      while (position - rowStart >= columns) {
+        row++;
+        rowStart += columns;
+      }
+      inRow[row]++;
+      inColumn[position - rowStart]++;
     }
-    Sharing best = Sharing.TENSOR;
-    double bits = learntBits(entry.size(), to - from);
+    Cost best = new Cost(Sharing.TENSOR, learntBits(entry.size(), to - from));
     if (usable(Sharing.ROW, rows, columns)) {
       double byRow = learntBits(inRow, columns);
-      if (byRow < bits) {
-        bits = byRow;
-        best = Sharing.ROW;
-      }
+      best = byRow < best.bits() ? new Cost(Sharing.ROW, byRow) : best;
     }
-    if (usable(Sharing.COLUMN, rows, columns) && learntBits(inColumn, rows) < bits) {
-      best = Sharing.COLUMN;
+    if (usable(Sharing.COLUMN, rows, columns)) {
+      double byColumn = learntBits(inColumn, rows);
+      best = byColumn < best.bits() ? new Cost(Sharing.COLUMN, byColumn) : best;
     }
     return best;
   }

@@ -13,7 +13,10 @@ import org.sparkpeft.core.vector.ParameterLayout;
  */
 record PayloadFrame(int codecId, int flags, PayloadHeader header) {
   static final int MAGIC = 'S' | 'P' << 8 | 'T' << 16 | 'U' << 24;
-  static final int VERSION = 1;
+  static final int OLDEST_VERSION = 1;
+
+  /** Version 2 has sections by rANS besides. */
+  static final int VERSION = 2;
 
   /** Positions are sent; otherwise every entry of every tensor is. */
   static final int FLAG_SPARSE = 1;
@@ -34,9 +37,9 @@ record PayloadFrame(int codecId, int flags, PayloadHeader header) {
     return (flags & flag) != 0;
   }
 
-  void write(ByteSink sink) {
+  void write(ByteSink sink, int version) {
     sink.u32(MAGIC);
-    sink.u8(VERSION);
+    sink.u8(version);
     sink.u8(codecId);
     sink.u8(flags);
     sink.u64(header.layoutFingerprint());
@@ -77,11 +80,13 @@ record PayloadFrame(int codecId, int flags, PayloadHeader header) {
           String.format("starts with %08x, not with %08x: not a payload", magic, MAGIC));
     }
     int version = source.u8();
-    if (version != VERSION) {
+    if (version < OLDEST_VERSION || version > VERSION) {
       throw source.malformed(
           "has format version "
               + version
               + ", this program reads "
+              + OLDEST_VERSION
+              + " to "
               + VERSION
               + "; use the same release on all nodes");
     }

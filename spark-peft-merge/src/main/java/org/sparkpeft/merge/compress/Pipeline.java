@@ -15,7 +15,7 @@ import org.sparkpeft.core.random.Philox;
  * quantisers    fp32, fp16, bf16, int8|int4|int2 as int8(nearest) or int8(stochastic),
  *               ternary(mean[, factor]), ternary(sigma[, factor]), ternary(stc[, factor]),
  *               sign(magnitude), qsgd(levels)
- * coders        auto, range, rice, golomb, bitmask, base3, list
+ * coders        auto, range, rans, rice, golomb, bitmask, base3, list
  * </pre>
  *
  * ternary's magnitude is factor times: mean, the mean magnitude of the kept values of each tensor;

@@ -200,6 +200,7 @@ final class PipelineParser {
       case "auto" -> Optional.empty();
       case "range" -> Optional.of(PositionCoder.RANGE);
       case "rice" -> Optional.of(PositionCoder.RICE);
+      case "rans" -> Optional.of(PositionCoder.RANS);
       case "golomb" -> Optional.of(PositionCoder.GOLOMB);
       case "bitmask" -> Optional.of(PositionCoder.BITMASK);
       case "base3" -> Optional.of(PositionCoder.TERNARY_DIGITS);
@@ -207,7 +208,8 @@ final class PipelineParser {
       default ->
           throw new ConfigException(
               KEY,
-              "coders are auto, range, rice, golomb, bitmask, base3, list; got " + stage.name());
+              "coders are auto, range, rice, golomb, rans, bitmask, base3, list; got "
+                  + stage.name());
     };
   }
 

@@ -10,15 +10,32 @@ import org.sparkpeft.core.vector.ParameterLayout;
  * @param coder how positions are stored
  * @param parameter Rice parameter or Golomb divisor, 0 for other coders
  * @param bytes exact length of the section, tag and count included
+ * @param mask the positions' bytes, of {@link PositionCoder#RANS}: known only once written
  */
-record SectionChoice(PositionCoder coder, int parameter, long bytes) {
+@SuppressWarnings("ArrayRecordComponent") // Lives as long as an encoding, is never compared.
+record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask) {
+  private static final byte[] NO_MASK = new byte[0];
+
+  private SectionChoice(PositionCoder coder, int parameter, long bytes) {
+    this(coder, parameter, bytes, NO_MASK);
+  }
+
   private static final List<PositionCoder> ALL =
       List.of(
           PositionCoder.RICE,
           PositionCoder.BITMASK,
           PositionCoder.TERNARY_DIGITS,
           PositionCoder.LIST,
-          PositionCoder.GOLOMB);
+          PositionCoder.GOLOMB,
+          PositionCoder.RANS);
+
+  /**
+   * Above this, Golomb is never clearly the shortest, and working out its divisor takes the time.
+   */
+  private static final double MOST_GOLOMB = 0.1;
+
+  /** Below this, rounded probabilities make rANS longer than Golomb. */
+  private static final double LEAST_RANS = 0.01;
 
   /** Largest parameter in the tag's five bits. */
   private static final int MAX_IN_TAG = 31;
@@ -29,7 +46,7 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes) {
   }
 
   /**
-   * The shortest way; of equals the first of Rice, bitmask, ternary digits, list, Golomb.
+   * The shortest way; of equals the first of Rice, bitmask, ternary digits, list, Golomb, rANS.
    *
    * @param only the coder to use if it can code these values; otherwise Rice is
    */
@@ -50,12 +67,23 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes) {
     }
     SectionChoice best = with(PositionCoder.RICE, kept, from, to, entry, format);
     for (PositionCoder coder : ALL) {
-      if (coder != PositionCoder.TERNARY_DIGITS || isTernary(format)) {
+      if (isWorthTrying(coder, (double) (to - from) / entry.size(), entry, format)) {
         SectionChoice other = with(coder, kept, from, to, entry, format);
         best = other.bytes < best.bytes ? other : best;
       }
     }
     return best;
+  }
+
+  private static boolean isWorthTrying(
+      PositionCoder coder, double density, ParameterLayout.Entry entry, ValueFormat format) {
+    boolean manyEntries = entry.size() >= MaskRans.LEAST_ENTRIES;
+    return switch (coder) {
+      case TERNARY_DIGITS -> isTernary(format);
+      case GOLOMB -> density <= MOST_GOLOMB || !manyEntries;
+      case RANS -> manyEntries && density >= LEAST_RANS;
+      default -> true;
+    };
   }
 
   private static boolean isTernary(ValueFormat format) {
@@ -88,6 +116,10 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes) {
             coder,
             divisor,
             prefix + (divisor > MAX_IN_TAG ? varintBytes(divisor) : 0) + gaps + values);
+      }
+      case RANS -> {
+        byte[] mask = MaskRans.encode(positions, from, to, base, size);
+        yield new SectionChoice(coder, 0, prefix + mask.length + values, mask);
       }
       case BITMASK -> new SectionChoice(coder, 0, prefix + (size + 7L) / 8 + values);
       case LIST -> new SectionChoice(coder, 0, prefix + 4L * count + values);

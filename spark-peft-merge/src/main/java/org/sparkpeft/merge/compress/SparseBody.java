@@ -1,5 +1,6 @@
 package org.sparkpeft.merge.compress;
 
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import org.sparkpeft.core.vector.ParameterLayout;
@@ -49,17 +50,17 @@ final class SparseBody {
     coder.finish();
   }
 
-  /** Bytes of the section form, without writing it. */
-  static long sectionBytes(
+  /** How each tensor's section is coded, in layout order. */
+  static List<SectionChoice> choices(
       Sparse kept, ParameterLayout layout, ValueFormat format, Optional<PositionCoder> only) {
-    long bytes = 0;
+    List<SectionChoice> choices = new ArrayList<>();
     int from = 0;
     for (ParameterLayout.Entry entry : layout.entries()) {
       int to = kept.firstAtOrAfter(entry.end());
-      bytes += SectionChoice.best(kept, from, to, entry, format, only).bytes();
+      choices.add(SectionChoice.best(kept, from, to, entry, format, only));
       from = to;
     }
-    return bytes;
+    return choices;
   }
 
   static void writeSections(
@@ -67,12 +68,12 @@ final class SparseBody {
       Sparse kept,
       ParameterLayout layout,
       Quantiser quantiser,
-      Optional<PositionCoder> only) {
+      List<SectionChoice> choices) {
     int from = 0;
-    ValueFormat format = quantiser.format();
+    int index = 0;
     for (ParameterLayout.Entry entry : layout.entries()) {
       int to = kept.firstAtOrAfter(entry.end());
-      SectionChoice choice = SectionChoice.best(kept, from, to, entry, format, only);
+      SectionChoice choice = choices.get(index++);
       sink.u8(choice.coder().id() << 5 | choice.tagParameter());
       if (from < to) {
         sink.varint(to - from);
@@ -81,6 +82,20 @@ final class SparseBody {
       }
       from = to;
     }
+  }
+
+  /**
+   * Bits of the stream form, but for a few a tensor, without writing it; values must be plain bits.
+   */
+  static double streamBits(Sparse kept, ParameterLayout layout, ValueFormat format) {
+    double bits = 0;
+    int from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = kept.firstAtOrAfter(entry.end());
+      bits += MaskCode.bits(kept.positions(), from, to, entry) + format.bits(to - from);
+      from = to;
+    }
+    return bits;
   }
 
   private static void writeSection(
@@ -100,6 +115,7 @@ final class SparseBody {
         }
         GolombCode.write(sink, positions, from, to, entry.offset(), choice.parameter());
       }
+      case RANS -> sink.raw(choice.mask());
       case BITMASK ->
           PositionCoder.writeBitmask(sink, positions, from, to, entry.offset(), entry.size());
       case LIST -> PositionCoder.writeList(sink, positions, from, to, entry.offset());
@@ -128,6 +144,9 @@ final class SparseBody {
     for (ParameterLayout.Entry entry : layout.entries()) {
       int tag = source.u8();
       PositionCoder coder = PositionCoder.of(tag >>> 5, source);
+      if (coder == PositionCoder.RANS && (tag & 31) != 0) {
+        throw source.malformed("rANS has no parameter, got " + (tag & 31));
+      }
       if (coder == PositionCoder.EMPTY) {
         receiver.tensor(entry, new int[0], values, 0);
         continue;
@@ -158,6 +177,7 @@ final class SparseBody {
             }
             yield GolombCode.read(source, count, entry.offset(), entry.size(), divisor);
           }
+          case RANS -> MaskRans.read(source, count, entry.offset(), entry.size());
           case BITMASK -> PositionCoder.readBitmask(source, count, entry.offset(), entry.size());
           case LIST -> PositionCoder.readList(source, count, entry.offset(), entry.size());
           case TERNARY_DIGITS -> {

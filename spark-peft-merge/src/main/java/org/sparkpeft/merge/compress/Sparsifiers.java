@@ -149,16 +149,10 @@ public final class Sparsifiers {
 
     /** Writes the keep-probabilities of {@code values[from..from + n)} into the same range. */
     public void probabilities(float[] values, int from, int n, double[] into) {
-      // Magnitude bits above, reversed index below: one sort of longs gives the ranks.
-      long[] keys = new long[n];
-      for (int i = 0; i < n; i++) {
-        long magnitude = Float.floatToRawIntBits(values[from + i]) & 0x7fffffffL;
-        keys[i] = magnitude << 32 | (n - 1 - i);
-      }
-      Arrays.sort(keys);
+      int[] ranked = MagnitudeRanks.ascending(values, from, n);
       for (int rank = 0; rank < n; rank++) {
-        int i = n - 1 - (int) keys[rank];
-        into[from + i] = n == 1 ? density : density - epsilon + 2 * epsilon * rank / (n - 1);
+        into[from + ranked[rank]] =
+            n == 1 ? density : density - epsilon + 2 * epsilon * rank / (n - 1);
       }
     }
   }

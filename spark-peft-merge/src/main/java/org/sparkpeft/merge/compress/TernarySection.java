@@ -105,7 +105,9 @@ public final class TernarySection {
     if (positions.length > 0) {
       best = encode(PositionCoder.RICE);
       for (PositionCoder coder : PositionCoder.values()) {
-        if (coder != PositionCoder.EMPTY && coder != PositionCoder.GOLOMB) {
+        if (coder != PositionCoder.EMPTY
+            && coder != PositionCoder.GOLOMB
+            && coder != PositionCoder.RANS) {
           byte[] other = encode(coder);
           best = other.length < best.length ? other : best;
         }
@@ -142,7 +144,8 @@ public final class TernarySection {
         PositionCoder.writeList(sink, positions, 0, count, 0);
         writeSigns(sink);
       }
-      case GOLOMB -> throw new IllegalArgumentException("Golomb is a coder of payloads only");
+      case GOLOMB, RANS ->
+          throw new IllegalArgumentException(coder + " is a coder of payloads only");
       case RANGE -> {
         RangeEncoder encoder = new RangeEncoder(16 + count);
         PositionCoder.writeRange(encoder, positions, 0, count, 0, size);
@@ -216,7 +219,7 @@ public final class TernarySection {
           case TERNARY_DIGITS -> PositionCoder.readDigits(source, count, 0, size, negative);
           case LIST -> PositionCoder.readList(source, count, 0, size);
           case RANGE -> readRange(source, size, count);
-          case GOLOMB, BITMASK -> throw coder.unusable(source);
+          case GOLOMB, RANS, BITMASK -> throw coder.unusable(source);
         };
     if (coder != PositionCoder.TERNARY_DIGITS) {
       for (int i = 0; i < count; i++) {

@@ -8,7 +8,7 @@
  *
  * <pre>
  * u32     magic "SPTU"
- * u8      format version, 1
+ * u8      format version: 2 if a section is by coder 7, else 1
  * u8      codec id: 1 fp32, 2 fp16, 3 bf16, 4 ternary, 5 int8, 6 int4, 7 int2, 8 QSGD
  * u8      flags: 1 sparse, 2 range-coded stream, 4 one scale for all tensors, 8 seeded
  * u64     layout fingerprint
@@ -59,6 +59,7 @@
  * coder 4  K u32 positions
  * coder 6  Golomb, parameter M, or varint M if the parameter is 0: g / M ones, a zero, then g mod M
  *          in truncated binary
+ * coder 7  rANS, see MaskRans: u64 state, u32 words
  * </pre>
  *
  * <p>Sparse body as a stream (flags 1 and 2): one range coder over all tensors. Its interval starts

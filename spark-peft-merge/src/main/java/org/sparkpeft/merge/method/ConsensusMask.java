@@ -49,9 +49,14 @@ public record ConsensusMask(MergeMethod method, double threshold, int minTasks)
   public static boolean[] mask(TaskVector vector, TaskVector merged, double threshold) {
     boolean[] mask = new boolean[vector.size()];
     for (int i = 0; i < mask.length; i++) {
-      double own = Math.abs(vector.get(i));
-      mask[i] = own > 0 && own >= threshold * Math.abs((double) merged.get(i) - vector.get(i));
+      mask[i] = wants(vector.get(i), merged.get(i), threshold);
     }
     return mask;
+  }
+
+  /** Whether a vector with this value wants an entry that became {@code merged}. */
+  static boolean wants(float value, float merged, double threshold) {
+    double own = Math.abs(value);
+    return own > 0 && own >= threshold * Math.abs((double) merged - value);
   }
 }

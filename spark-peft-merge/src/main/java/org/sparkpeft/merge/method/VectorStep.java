@@ -7,8 +7,12 @@ import org.sparkpeft.merge.compress.TopKSelection;
 
 /** What happens to one vector's entries before the vectors are combined: the sparsify step. */
 sealed interface VectorStep extends Serializable {
-  /** Changes the first {@code n} values, which start at {@code from} within their tensor. */
-  void apply(float[] values, int n, long from, double[] scratch);
+  /**
+   * Changes the first {@code n} values, which start at {@code from} within their tensor.
+   *
+   * @param scratch at least {@code n} long
+   */
+  void apply(float[] values, int n, long from, int[] scratch);
 
   /** Whether it needs complete rows. */
   default boolean wholeRows() {
@@ -18,13 +22,13 @@ sealed interface VectorStep extends Serializable {
   /** Nothing happens. */
   record None() implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, double[] scratch) {}
+    public void apply(float[] values, int n, long from, int[] scratch) {}
   }
 
   /** The largest magnitudes stay. */
   record Keep(KeepRule rule) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, double[] scratch) {
+    public void apply(float[] values, int n, long from, int[] scratch) {
       rule.apply(values, n, from);
     }
   }
@@ -32,7 +36,7 @@ sealed interface VectorStep extends Serializable {
   /** The largest magnitudes stay, without the very largest. */
   record Band(KeepRule rule, KeepRule outliers) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, double[] scratch) {
+    public void apply(float[] values, int n, long from, int[] scratch) {
       rule.apply(values, n, from);
       outliers.drop(values, n, from);
     }
@@ -41,7 +45,7 @@ sealed interface VectorStep extends Serializable {
   /** The same in each row of {@code columns}: outliers first, then the largest of what is left. */
   record RowBand(int columns, int outliers, int kept) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, double[] scratch) {
+    public void apply(float[] values, int n, long from, int[] scratch) {
       for (int row = 0; row < n; row += columns) {
         int[] both = TopKSelection.indices(values, row, row + columns, outliers + kept);
         int[] top = TopKSelection.indices(values, row, row + columns, outliers);
@@ -73,10 +77,14 @@ sealed interface VectorStep extends Serializable {
    */
   record Drop(Draw random, double density, double factor) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, double[] scratch) {
+    public void apply(float[] values, int n, long from, int[] scratch) {
       random.numbers(from, n, scratch);
+      long limit = (long) Math.ceil(density * 0x1p32);
       for (int i = 0; i < n; i++) {
-        values[i] = scratch[i] < density ? (float) (values[i] * factor) : 0;
+        // All ones where the number is below the limit: no branch to guess.
+        int mask = (int) ((scratch[i] & 0xffffffffL) - limit >> 63);
+        int bits = Float.floatToRawIntBits((float) (values[i] * factor));
+        values[i] = Float.intBitsToFloat(bits & mask);
       }
     }
   }
@@ -91,7 +99,7 @@ sealed interface VectorStep extends Serializable {
   record RankedDrop(Draw random, int columns, double density, double epsilon, double factor)
       implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, double[] scratch) {
+    public void apply(float[] values, int n, long from, int[] scratch) {
       double[] probability = new double[n];
       Sparsifiers.Della della = new Sparsifiers.Della(density, epsilon);
       for (int row = 0; row < n; row += columns) {
@@ -100,7 +108,8 @@ sealed interface VectorStep extends Serializable {
       random.numbers(from, n, scratch);
       for (int i = 0; i < n; i++) {
         double by = factor == 0 ? 1 / probability[i] : factor;
-        values[i] = scratch[i] < probability[i] ? (float) (values[i] * by) : 0;
+        boolean stays = (scratch[i] & 0xffffffffL) * 0x1p-32 < probability[i];
+        values[i] = stays ? (float) (values[i] * by) : 0;
       }
     }
 
@@ -111,16 +120,16 @@ sealed interface VectorStep extends Serializable {
   }
 
   /**
-   * Random numbers of one vector and tensor, addressed by position within the tensor: where blocks
-   * are cut changes nothing.
+   * Random numbers of 32 bits of one vector and tensor, addressed by position within the tensor:
+   * where blocks are cut changes nothing.
    *
    * @param seed the merge's seed
    * @param vector {@link TensorScan#identity}
    * @param tensor the tensor's name
    */
   record Draw(long seed, long vector, String tensor) implements Serializable {
-    void numbers(long from, int n, double[] into) {
-      Philox.of(seed, "merge drop", vector, Philox.hash(tensor)).doubles(from, n, into);
+    void numbers(long from, int n, int[] into) {
+      Philox.of(seed, "merge drop", vector, Philox.hash(tensor)).ints(from, n, into);
     }
   }
 }

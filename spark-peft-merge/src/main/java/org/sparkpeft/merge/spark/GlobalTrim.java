@@ -24,7 +24,14 @@ final class GlobalTrim {
    * @param runs number of runs
    */
   record Sampling(int length, long runs) {
-    static final Sampling USUAL = new Sampling(512, 4096);
+    private static final Sampling USUAL = new Sampling(512, 4096);
+
+    /** As many entries in fewer requests. */
+    private static final Sampling REMOTE = new Sampling(8192, 256);
+
+    static Sampling of(ReadPlan plan) {
+      return plan.remote() ? REMOTE : USUAL;
+    }
   }
 
   /** Counts of all groups come back to the driver. */
@@ -39,6 +46,7 @@ final class GlobalTrim {
   private final Workers workers;
   private final LongConsumer progress;
   private final Sampling sampling;
+  private final ReadPlan plan;
 
   /**
    * @param tensors those that are merged, in layout order
@@ -48,8 +56,10 @@ final class GlobalTrim {
       Workers workers,
       long pieceEntries,
       Sampling sampling,
+      ReadPlan plan,
       LongConsumer progress) {
     this.sampling = sampling;
+    this.plan = plan;
     this.tensors = tensors;
     this.workers = workers;
     this.progress = progress;
@@ -138,7 +148,10 @@ final class GlobalTrim {
 
   /** A group of pieces and what to look for in each vector; windows of found ones are absent. */
   private record CountInput(
-      List<MergedTensor> tensors, List<Piece> pieces, List<MagnitudeCounts.Window> windows)
+      List<MergedTensor> tensors,
+      List<Piece> pieces,
+      List<MagnitudeCounts.Window> windows,
+      ReadPlan plan)
       implements Serializable {}
 
   /** Counts of each vector in each group. */
@@ -147,7 +160,7 @@ final class GlobalTrim {
     List<CountInput> inputs = new ArrayList<>();
     for (List<Piece> group : groups) {
       Selected selected = Selected.of(tensors, group);
-      inputs.add(new CountInput(selected.tensors(), selected.pieces(), windows));
+      inputs.add(new CountInput(selected.tensors(), selected.pieces(), windows, plan));
     }
     return workers.run(inputs, GlobalTrim::countPieces, progress);
   }
@@ -156,8 +169,7 @@ final class GlobalTrim {
     List<MagnitudeCounts> counts = new ArrayList<>();
     input.windows.forEach(window -> counts.add(new MagnitudeCounts(window)));
     forEachBlock(
-        input.tensors,
-        input.pieces,
+        input,
         progress,
         block -> {
           for (int t = 0; t < counts.size(); t++) {
@@ -168,13 +180,11 @@ final class GlobalTrim {
   }
 
   private static void forEachBlock(
-      List<MergedTensor> tensors,
-      List<Piece> pieces,
-      LongConsumer progress,
-      Consumer<Block> visitor) {
+      CountInput input, LongConsumer progress, Consumer<Block> visitor) {
+    List<MergedTensor> tensors = input.tensors;
     int vectors = tensors.get(0).sources().size();
-    try (VectorReader reader = VectorReader.sequential(vectors, Block.USUAL)) {
-      for (Piece piece : pieces) {
+    try (VectorReader reader = VectorReader.sequential(vectors, Block.USUAL, input.plan)) {
+      for (Piece piece : input.pieces) {
         reader.forEach(tensors.get(piece.tensor()), piece.from(), piece.to(), Block.USUAL, visitor);
         progress.accept(piece.entries() * tensors.get(piece.tensor()).dtype().bytes());
       }
@@ -196,7 +206,7 @@ final class GlobalTrim {
 
   private long endWithin(List<Piece> group, int key, int t, long ordinal) {
     long left = ordinal;
-    try (VectorReader reader = VectorReader.sequential(1, Block.USUAL)) {
+    try (VectorReader reader = VectorReader.sequential(1, Block.USUAL, plan)) {
       for (Piece piece : group) {
         MergedTensor tensor = tensors.get(piece.tensor()).only(t);
         for (long at = piece.from(); at < piece.to(); at += Block.USUAL) {

@@ -62,6 +62,15 @@ public record MergedTensor(
     return ordered(source);
   }
 
+  /** Everything it is made of: its sources and, if there is one, the base. */
+  List<StoredTensor> inputs() {
+    List<StoredTensor> inputs = new ArrayList<>(sources);
+    if (base != null) {
+      inputs.add(base);
+    }
+    return inputs;
+  }
+
   /** Number of entries. */
   public long elements() {
     return sources.get(0).elements();

@@ -8,12 +8,10 @@ import org.sparkpeft.core.io.TensorReader;
 import org.sparkpeft.core.vector.FiniteCheck;
 import org.sparkpeft.merge.method.Block;
 import org.sparkpeft.merge.method.TensorScan;
+import org.sparkpeft.merge.storage.Storage;
 
 /** Reads task vectors, model minus base, block by block. For one thread. */
 final class VectorReader implements Closeable {
-  /** Bytes fetched at once: with three models and a base the buffers fit a cache. */
-  private static final int AHEAD = 1 << 16;
-
   private final TensorReader[] readers;
   private final Block block;
   private final float[] base;
@@ -22,7 +20,7 @@ final class VectorReader implements Closeable {
   private VectorReader(int vectors, int capacity, int ahead) {
     this.readers = new TensorReader[vectors + 1];
     for (int t = 0; t <= vectors; t++) {
-      readers[t] = new TensorReader(capacity, ahead);
+      readers[t] = new TensorReader(Storage.ANY, capacity, ahead);
     }
     this.block = new Block(vectors, capacity);
     this.base = new float[capacity];
@@ -30,8 +28,8 @@ final class VectorReader implements Closeable {
   }
 
   /** For reading from one end to the other. */
-  static VectorReader sequential(int vectors, int capacity) {
-    return new VectorReader(vectors, capacity, AHEAD);
+  static VectorReader sequential(int vectors, int capacity, ReadPlan plan) {
+    return new VectorReader(vectors, capacity, plan.aheadBytes());
   }
 
   /** For reading here and there. */
@@ -114,7 +112,7 @@ final class VectorReader implements Closeable {
 
   /** A tensor to a method's eyes. */
   @SuppressWarnings("ArrayRecordComponent") // Lives as long as a scan, is never compared.
-  record Scan(MergedTensor tensor, long[] identities) implements TensorScan {
+  record Scan(MergedTensor tensor, long[] identities, ReadPlan plan) implements TensorScan {
     @Override
     public String name() {
       return tensor.name();
@@ -143,7 +141,7 @@ final class VectorReader implements Closeable {
     @Override
     public void forEachBlock(boolean wholeRows, Consumer<Block> visitor) {
       int step = capacity(tensor, wholeRows);
-      try (VectorReader vectors = sequential(vectors(), step)) {
+      try (VectorReader vectors = sequential(vectors(), step, plan)) {
         vectors.forEach(tensor, 0, size(), step, visitor);
       }
     }

@@ -1,5 +1,6 @@
 package org.sparkpeft.merge.spark;
 
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.ExecutionException;
@@ -10,9 +11,13 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.LongConsumer;
+import org.apache.spark.SparkEnv;
 import org.apache.spark.api.java.JavaFutureAction;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.util.LongAccumulator;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+import scala.reflect.ClassTag;
 
 /** Who does the work of a merge. The results do not depend on it. */
 public interface Workers {
@@ -41,7 +46,9 @@ public interface Workers {
 
   /** See {@link #threads}. */
   final class Threads implements Workers {
+    private static final Logger LOG = LoggerFactory.getLogger(Threads.class);
     private static final int POLL_MILLIS = 100;
+    private static final int STOP_SECONDS = 60;
     private final int count;
 
     private Threads(int count) {
@@ -78,7 +85,19 @@ public interface Workers {
         Thread.currentThread().interrupt();
         throw new IllegalStateException("interrupted while merging", e);
       } finally {
-        pool.shutdownNow();
+        stop(pool);
+      }
+    }
+
+    /** After a failure the others are interrupted; none may go on writing when this returns. */
+    private static void stop(ExecutorService pool) {
+      pool.shutdownNow();
+      try {
+        if (!pool.awaitTermination(STOP_SECONDS, TimeUnit.SECONDS)) {
+          LOG.warn("a thread of the merge still works {} s after a failure", STOP_SECONDS);
+        }
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
       }
     }
 
@@ -114,16 +133,21 @@ public interface Workers {
         return List.of();
       }
       LongAccumulator sum = context.sc().longAccumulator("merged bytes");
-      JavaFutureAction<List<R>> action =
+      // As bytes: Kryo, which applications may choose for what they exchange, refuses records.
+      List<byte[]> sent = new ArrayList<>();
+      inputs.forEach(input -> sent.add(bytes(input)));
+      JavaFutureAction<List<byte[]>> action =
           context
-              .parallelize(inputs, inputs.size())
-              .map(input -> work.apply(input, sum::add))
+              .parallelize(sent, sent.size())
+              .map(input -> bytes(work.apply(Spark.<T>object(input), sum::add)))
               .collectAsync();
       try {
         while (true) {
           try {
-            List<R> results = action.get(POLL_MILLIS, TimeUnit.MILLISECONDS);
+            List<byte[]> received = action.get(POLL_MILLIS, TimeUnit.MILLISECONDS);
             progress.accept(sum.value());
+            List<R> results = new ArrayList<>();
+            received.forEach(bytes -> results.add(Spark.<R>object(bytes)));
             return results;
           } catch (TimeoutException e) {
             progress.accept(sum.value());
@@ -136,6 +160,27 @@ public interface Workers {
         Thread.currentThread().interrupt();
         throw new IllegalStateException("interrupted while merging", e);
       }
+    }
+
+    /** By Java serialisation, as Spark sends its own code. */
+    private static byte[] bytes(Object object) {
+      ByteBuffer buffer =
+          SparkEnv.get().closureSerializer().newInstance().serialize(object, ClassTag.Object());
+      byte[] bytes = new byte[buffer.remaining()];
+      buffer.get(bytes);
+      return bytes;
+    }
+
+    @SuppressWarnings("unchecked") // What was sent under this type.
+    private static <T> T object(byte[] bytes) {
+      return (T)
+          SparkEnv.get()
+              .closureSerializer()
+              .newInstance()
+              .deserialize(
+                  ByteBuffer.wrap(bytes),
+                  Thread.currentThread().getContextClassLoader(),
+                  ClassTag.Object());
     }
   }
 }

@@ -41,7 +41,8 @@ class PayloadFuzzTest {
     for (double density : new double[] {0.02, 0.3, 1}) {
       seeds.add(sections(update, header, density, new Ternary.Mean(1), Optional.empty()));
       for (PositionCoder coder :
-          List.of(PositionCoder.RICE, PositionCoder.GOLOMB, PositionCoder.LIST)) {
+          List.of(
+              PositionCoder.RICE, PositionCoder.GOLOMB, PositionCoder.RANS, PositionCoder.LIST)) {
         seeds.add(sections(update, header, density, new HalfPrecision(), Optional.of(coder)));
       }
     }
@@ -56,20 +57,22 @@ class PayloadFuzzTest {
       Quantiser quantiser,
       Optional<PositionCoder> only) {
     ByteSink sink = new ByteSink(64);
-    new PayloadFrame(quantiser.format().id(), PayloadFrame.FLAG_SPARSE, header).write(sink);
+    new PayloadFrame(quantiser.format().id(), PayloadFrame.FLAG_SPARSE, header)
+        .write(sink, PayloadFrame.VERSION);
     float[] values = update.toArray();
     Sparse kept = Sparse.gather(values, new TopK(density, false).positions(values, LAYOUT));
-    SparseBody.writeSections(sink, kept, LAYOUT, quantiser, only);
+    List<SectionChoice> choices = SparseBody.choices(kept, LAYOUT, quantiser.format(), only);
+    SparseBody.writeSections(sink, kept, LAYOUT, quantiser, choices);
     byte[] bytes = PayloadFrame.seal(sink);
     assertThat(Payload.decode(bytes, LAYOUT).statistics().kept()).isEqualTo(kept.count());
     assertThat(bytes.length - 4 - frameBytes(header))
-        .isEqualTo((int) SparseBody.sectionBytes(kept, LAYOUT, quantiser.format(), only));
+        .isEqualTo(choices.stream().mapToInt(choice -> (int) choice.bytes()).sum());
     return bytes;
   }
 
   private static int frameBytes(PayloadHeader header) {
     ByteSink sink = new ByteSink(64);
-    new PayloadFrame(1, 0, header).write(sink);
+    new PayloadFrame(1, 0, header).write(sink, PayloadFrame.VERSION);
     return sink.size();
   }
 

@@ -92,6 +92,19 @@ class BlockwiseMergeTest {
   }
 
   @Test
+  void consensusInBlocksIsTheMaskOfTaskArithmetic() {
+    List<TaskVector> vectors = coarse(4, 7);
+    Consensus consensus = new Consensus(0.5, 0.4);
+    TaskVector whole = merged(consensus, vectors, 100_000);
+    List<Double> weights = List.of(0.3, 0.3 + 0.1, 0.3 + 0.1 * 2, 0.3 + 0.1 * 3);
+    assertThat(whole)
+        .isEqualTo(new ConsensusMask(new TaskArithmetic(0.5), 0.4, 2).merge(vectors, weights))
+        .isNotEqualTo(new TaskArithmetic(0.5).merge(vectors, weights))
+        .isNotEqualTo(TaskVector.zeros(LAYOUT));
+    assertThat(merged(consensus, vectors, 7)).isEqualTo(whole);
+  }
+
+  @Test
   void multiSlerpOfTwoIsSlerpHalfway() {
     TaskVector x = Merged.vector(1, 0, 0);
     TaskVector y = Merged.vector(0, 2, 0);

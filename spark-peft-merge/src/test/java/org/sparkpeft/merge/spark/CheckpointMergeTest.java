@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.apache.spark.SparkConf;
 import org.apache.spark.api.java.JavaSparkContext;
@@ -75,7 +76,7 @@ class CheckpointMergeTest {
     return weights;
   }
 
-  private CheckpointMerge.Summary merge(
+  private MergeSummary merge(
       Path base,
       List<Path> models,
       BlockwiseMethod method,
@@ -86,8 +87,8 @@ class CheckpointMergeTest {
       Workers workers) {
     List<Share> shares = weights(method, models.size()).stream().map(method::share).toList();
     List<MergedTensor> tensors = Models.tensors(base, models, method, shares, dtype);
-    CheckpointMerge.Settings settings =
-        new CheckpointMerge.Settings(out, Models.config(), List.of(), shard, MEMORY, piece);
+    MergeSettings settings =
+        new MergeSettings(out.toString(), Models.config(), new TreeMap<>(), shard, MEMORY, piece);
     return new CheckpointMerge(tensors, settings, workers, MergeListener.NONE).run();
   }
 
@@ -157,8 +158,7 @@ class CheckpointMergeTest {
     List<Share> equal = List.of(dare.share(1), dare.share(1), dare.share(1));
     for (List<Path> order : List.of(models, turned)) {
       Path out = folder.resolve("out" + order.indexOf(models.get(0)));
-      CheckpointMerge.Settings settings =
-          CheckpointMerge.Settings.of(out, Models.config(), List.of());
+      MergeSettings settings = MergeSettings.of(out.toString(), Models.config());
       new CheckpointMerge(
               Models.tensors(base, order, dare, equal, DType.F32),
               settings,
@@ -176,10 +176,9 @@ class CheckpointMergeTest {
     TaskArithmetic sum = new TaskArithmetic(0.5);
     Path one = folder.resolve("one");
     Path many = folder.resolve("many");
-    CheckpointMerge.Summary whole =
+    MergeSummary whole =
         merge(base, models, sum, DType.BF16, one, 1 << 22, 1 << 30, Workers.threads(1));
-    CheckpointMerge.Summary cut =
-        merge(base, models, sum, DType.BF16, many, 300, 2000, Workers.threads(2));
+    MergeSummary cut = merge(base, models, sum, DType.BF16, many, 300, 2000, Workers.threads(2));
     assertThat(whole.shards()).isEqualTo(1);
     assertThat(whole.merged()).isEqualTo(5);
     assertThat(whole.tensors()).isEqualTo(6);
@@ -244,8 +243,7 @@ class CheckpointMergeTest {
             partial.resolve("model-00002-of-00003.safetensors"), StandardOpenOption.WRITE)) {
       channel.write(java.nio.ByteBuffer.wrap(new byte[] {1, 2, 3}), channel.size() - 50);
     }
-    CheckpointMerge.Summary summary =
-        merge(base, bad, sum, DType.F32, out, 300, 4000, Workers.threads(2));
+    MergeSummary summary = merge(base, bad, sum, DType.F32, out, 300, 4000, Workers.threads(2));
     assertThat(summary.shardsKept()).isEqualTo(1);
     assertThat(Models.read(out)).isEqualTo(expected(base, models, sum));
     assertThat(partial).doesNotExist();
@@ -315,7 +313,7 @@ class CheckpointMergeTest {
     List<String> heard = new ArrayList<>();
     new CheckpointMerge(
             Models.tensors(base, models, ties, shares, DType.F32),
-            CheckpointMerge.Settings.of(folder.resolve("out"), Models.config(), List.of()),
+            MergeSettings.of(folder.resolve("out").toString(), Models.config()),
             Workers.threads(2),
             (phase, done, total) -> heard.add(phase + " " + (done == total)))
         .run();

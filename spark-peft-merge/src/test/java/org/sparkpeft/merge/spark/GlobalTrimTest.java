@@ -41,7 +41,8 @@ class GlobalTrimTest {
       for (long piece : new long[] {13, 1 << 20}) {
         List<Long> heard = new ArrayList<>();
         List<KeepRule> rules =
-            new GlobalTrim(tensors, Workers.threads(2), piece, sampling, heard::add).rules();
+            new GlobalTrim(tensors, Workers.threads(2), piece, sampling, ReadPlan.LOCAL, heard::add)
+                .rules();
         assertThat(heard.get(heard.size() - 1)).isEqualTo(4L * Models.LAYOUT.size());
         for (int t = 0; t < 2; t++) {
           TaskVector vector = Models.read(models.get(t)).minus(Models.read(base));

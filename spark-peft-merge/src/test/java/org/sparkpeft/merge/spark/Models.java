@@ -7,9 +7,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.SortedMap;
-import java.util.TreeMap;
 import org.sparkpeft.core.io.DType;
 import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.io.StoredModel;
 import org.sparkpeft.core.io.StoredTensor;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.io.WeightSource;
@@ -18,6 +18,7 @@ import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 import org.sparkpeft.merge.method.BlockwiseMethod;
 import org.sparkpeft.merge.method.Share;
+import org.sparkpeft.merge.storage.Storage;
 
 /** Small model directories for merge tests. */
 final class Models {
@@ -72,9 +73,20 @@ final class Models {
   /** Every tensor merged alike; integers copied. */
   static List<MergedTensor> tensors(
       Path base, List<Path> models, BlockwiseMethod method, List<Share> shares, DType dtype) {
-    SortedMap<String, StoredTensor> reference = ModelDirectory.open(base).storedTensors();
+    return tensors(
+        base.toString(), models.stream().map(Path::toString).toList(), method, shares, dtype);
+  }
+
+  private static SortedMap<String, StoredTensor> stored(String location) {
+    return StoredModel.open(Storage.ANY, Storage.absolute(location)).tensors();
+  }
+
+  /** The same of models anywhere. */
+  static List<MergedTensor> tensors(
+      String base, List<String> models, BlockwiseMethod method, List<Share> shares, DType dtype) {
+    SortedMap<String, StoredTensor> reference = stored(base);
     List<SortedMap<String, StoredTensor>> all = new ArrayList<>();
-    models.forEach(model -> all.add(new TreeMap<>(ModelDirectory.open(model).storedTensors())));
+    models.forEach(model -> all.add(stored(model)));
     List<MergedTensor> merged = new ArrayList<>();
     reference.forEach(
         (name, stored) -> {

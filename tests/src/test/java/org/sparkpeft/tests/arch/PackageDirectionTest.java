@@ -99,9 +99,21 @@ class PackageDirectionTest {
     table.put("merge.compress", List.of("core.vector", "core.error", "core.random"));
     table.put(
         "merge.method", List.of("core.vector", "core.error", "core.random", "merge.compress"));
+    table.put("merge.storage", List.of("core.io", "core.error", HADOOP, SPARK));
     table.put(
         "merge.spark",
-        List.of("core.io", "core.vector", "core.error", "merge.method", JACKSON, SPARK, SCALA));
+        List.of(
+            "core.io",
+            "core.vector",
+            "core.error",
+            "merge.method",
+            "merge.storage",
+            JACKSON,
+            SPARK,
+            SCALA));
+    table.put(
+        "merge.recipe",
+        List.of("core.io", "core.error", "merge.method", "merge.storage", "merge.spark", JACKSON));
     table.put(
         "merge.adapter",
         List.of("core.io", "core.vector", "core.error", "merge.method", "merge.compress", JACKSON));
@@ -131,6 +143,7 @@ class PackageDirectionTest {
             "core.peft",
             "core.train",
             "merge.compress",
+            "merge.recipe",
             "federated.aggregate",
             "federated.server",
             "org.snakeyaml.."));

@@ -34,7 +34,9 @@ public class CodecBenchmark {
 
   /** How the vector is compressed. */
   @Param({
+    "topk(0.05)|ternary(mean)",
     "topk(0.05)|ternary(mean)|range",
+    "topk(0.05)|ternary(mean)|rans",
     "topk(0.05)|ternary(mean)|rice",
     "topk(0.05)|ternary(mean)|bitmask"
   })

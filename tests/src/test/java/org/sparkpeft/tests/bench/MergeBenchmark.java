@@ -21,6 +21,7 @@ import org.sparkpeft.core.vector.TaskVector;
 import org.sparkpeft.merge.method.Breadcrumbs;
 import org.sparkpeft.merge.method.Combination;
 import org.sparkpeft.merge.method.Dare;
+import org.sparkpeft.merge.method.Della;
 import org.sparkpeft.merge.method.MergeMethod;
 import org.sparkpeft.merge.method.Rescale;
 import org.sparkpeft.merge.method.TaskArithmetic;
@@ -38,7 +39,7 @@ public class MergeBenchmark {
   private static final int ENTRIES = 4_000_000;
 
   /** What is measured. */
-  @Param({"task_arithmetic", "ties", "dare_ties", "breadcrumbs"})
+  @Param({"task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "breadcrumbs"})
   public String method = "ties";
 
   private List<TaskVector> vectors = List.of();
@@ -58,6 +59,8 @@ public class MergeBenchmark {
     merge =
         switch (method) {
           case "task_arithmetic" -> new TaskArithmetic(0.4);
+          case "dare_linear" -> new Dare(0.2, 1, Combination.LINEAR, Rescale.PROBABILITY, 1);
+          case "della" -> new Della(0.5, 0.1, 1, Combination.TIES, Rescale.PROBABILITY, 1);
           case "dare_ties" -> new Dare(0.2, 1, Combination.TIES, Rescale.PROBABILITY, 1);
           case "breadcrumbs" -> new Breadcrumbs(0.2, 0.01, 1, Combination.LINEAR);
           default -> Ties.defaults();

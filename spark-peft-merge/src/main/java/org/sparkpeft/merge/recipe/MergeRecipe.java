@@ -1,4 +1,4 @@
-package org.sparkpeft.federated.config;
+package org.sparkpeft.merge.recipe;
 
 import java.util.ArrayList;
 import java.util.List;

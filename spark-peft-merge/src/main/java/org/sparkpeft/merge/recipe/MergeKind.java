@@ -1,4 +1,4 @@
-package org.sparkpeft.federated.config;
+package org.sparkpeft.merge.recipe;
 
 import java.util.Arrays;
 import java.util.List;
@@ -57,6 +57,9 @@ public enum MergeKind {
   SLERP(false, false, Map.of("t", 0.5), "t"),
   MULTI_SLERP(false, true, Map.of(), "weight"),
   MODEL_STOCK(true, false, Map.of()),
+  CONSENSUS(true, false, Map.of("threshold", 0.4), "weight", "threshold", "normalize", "lambda"),
+  /** Exponential moving average of checkpoints of one run, named in their order. */
+  EMA(false, false, Map.of("decay", 0.9), "decay"),
   PASSTHROUGH(false, false, Map.of());
 
   private final boolean needsBase;

@@ -82,7 +82,7 @@ public final class Mos implements PeftMethod<Mos.Config> {
               equivalentRank >= 1 && equivalentRank <= 512,
               "equivalent_rank",
               equivalentRank,
-              "must be 1..512; usual is r / 4")
+              "must be 1..512; usual is r / 4 or r / 2")
           .require(
               shardsPerVector >= 1,
               "shards_per_vector",
@@ -122,10 +122,11 @@ public final class Mos implements PeftMethod<Mos.Config> {
     return MethodClass.REPARAMETERISED;
   }
 
+  /** No private rows: with them, a model of two layers has too few public shards. */
   @Override
   public Config defaults() {
     TargetModules targets = TargetModules.of("query", "value");
-    return new Config(8, 2, 4, 1, 16, 0, targets, List.of("classifier"), "own");
+    return new Config(4, 2, 4, 0, 8, 0, targets, List.of("classifier"), "own");
   }
 
   @Override

@@ -208,7 +208,8 @@ class HfPeftGoldenTest {
     theirs.config().fieldNames().forEachRemaining(keys::add);
     ours.config().fieldNames().forEachRemaining(keys::add);
     keys.removeAll(
-        Set.of("gate", "spark_peft", "modules_to_save", "base_model_name_or_path", "layers_pattern"));
+        Set.of(
+            "gate", "spark_peft", "modules_to_save", "base_model_name_or_path", "layers_pattern"));
     for (String key : keys) {
       String mine = plain(ours.config().get(key));
       String wanted = plain(theirs.config().get(key));

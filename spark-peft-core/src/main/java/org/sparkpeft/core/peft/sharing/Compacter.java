@@ -32,11 +32,7 @@ public final class Compacter implements PeftMethod<Compacter.Config> {
    * @param modulesToSave modules trained and saved in full
    */
   public record Config(
-      int phmDim,
-      int phmRank,
-      int reductionFactor,
-      String nonLinearity,
-      List<String> modulesToSave)
+      int phmDim, int phmRank, int reductionFactor, String nonLinearity, List<String> modulesToSave)
       implements PeftConfig {
     public Config {
       modulesToSave = List.copyOf(modulesToSave);

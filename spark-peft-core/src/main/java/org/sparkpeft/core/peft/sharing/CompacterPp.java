@@ -25,11 +25,7 @@ public final class CompacterPp implements PeftMethod<CompacterPp.Config> {
    * @param modulesToSave modules trained and saved in full
    */
   public record Config(
-      int phmDim,
-      int phmRank,
-      int reductionFactor,
-      String nonLinearity,
-      List<String> modulesToSave)
+      int phmDim, int phmRank, int reductionFactor, String nonLinearity, List<String> modulesToSave)
       implements PeftConfig {
     public Config {
       modulesToSave = List.copyOf(modulesToSave);

@@ -208,8 +208,7 @@ public final class Mola implements PeftMethod<Mola.Config> {
       for (Site site : sites) {
         Optional<Balance> balance = Optional.ofNullable(balances.get(site.layer()));
         modifications.add(
-            Modification.parallel(
-                site.path(), x -> delta(site, x, tensors, context, balance)));
+            Modification.parallel(site.path(), x -> delta(site, x, tensors, context, balance)));
       }
       return modifications;
     }
@@ -276,8 +275,7 @@ public final class Mola implements PeftMethod<Mola.Config> {
     private final List<NDArray> means = new ArrayList<>();
     private int expected;
 
-    void add(
-        Site site, NDArray p, NDArray chosen, Shape x, TuningContext context, Config config) {
+    void add(Site site, NDArray p, NDArray chosen, Shape x, TuningContext context, Config config) {
       NDArray counted = counted(x, context); // [1, tokens]
       shares.add(counted.matMul(chosen));
       means.add(counted.matMul(p));

@@ -9,7 +9,6 @@ import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.engine.Scalars;
-import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.DType;
@@ -154,13 +153,21 @@ public final class Mos implements PeftMethod<Mos.Config> {
           layer.in() == first.in() && layer.out() == first.out(),
           "target_modules",
           layer.path(),
-          "layers that share a pool must have one shape, [" + first.out() + ", " + first.in() + "]");
+          "layers that share a pool must have one shape, ["
+              + first.out()
+              + ", "
+              + first.in()
+              + "]");
     }
     problems.require(
         first.in() % l == 0 && first.out() % l == 0,
         "shards_per_vector",
         l,
-        "must divide the inputs and outputs of " + first.path() + ", " + first.in() + " and "
+        "must divide the inputs and outputs of "
+            + first.path()
+            + ", "
+            + first.in()
+            + " and "
             + first.out());
     int available = (config.equivalentRank() - config.privateRank()) * layers.size() * l;
     int drawn = (config.r() - config.privateRank()) * l;
@@ -168,7 +175,10 @@ public final class Mos implements PeftMethod<Mos.Config> {
         drawn <= available,
         "r",
         config.r(),
-        "a layer draws " + drawn + " shards without repetition, but only " + available
+        "a layer draws "
+            + drawn
+            + " shards without repetition, but only "
+            + available
             + " are public; lower r or raise equivalent_rank");
     problems.throwIfAny();
     return new Pool(
@@ -374,7 +384,9 @@ public final class Mos implements PeftMethod<Mos.Config> {
             if (Arrays.stream(values).anyMatch(i -> i < 0 || i >= shards(pool))) {
               throw new FormatException(
                   name,
-                  "must hold numbers of shards, 0.." + (shards(pool) - 1) + ", got "
+                  "must hold numbers of shards, 0.."
+                      + (shards(pool) - 1)
+                      + ", got "
                       + Arrays.toString(values));
             }
             state.put(name, TensorData.ofLongs(name, indexShape(), values, DType.I32));

@@ -40,7 +40,8 @@ record PhmAdapters(Settings settings, int hidden, List<String> blocks) implement
     void check(Problems problems) {
       problems
           .require(phmDim >= 1 && phmDim <= 64, "phm_dim", phmDim, "must be 1..64; usual is 4")
-          .require(phmRank >= 1 && phmRank <= 512, "phm_rank", phmRank, "must be 1..512; usual is 1")
+          .require(
+              phmRank >= 1 && phmRank <= 512, "phm_rank", phmRank, "must be 1..512; usual is 1")
           .require(
               reductionFactor >= 1,
               "reduction_factor",

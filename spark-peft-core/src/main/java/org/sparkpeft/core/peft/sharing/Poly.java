@@ -371,7 +371,9 @@ public final class Poly implements PeftMethod<Poly.Config> {
       return task;
     }
 
-    /** Samples of the logistic distribution: a sigmoid makes relaxed Bernoulli variables of them. */
+    /**
+     * Samples of the logistic distribution: a sigmoid makes relaxed Bernoulli variables of them.
+     */
     private static float[] logistic(Site site, int size, TuningContext context) {
       Philox random = context.random().child(Philox.hash(site.logits()));
       float[] noise = new float[size];
@@ -484,8 +486,7 @@ public final class Poly implements PeftMethod<Poly.Config> {
       for (Site site : sites) {
         float[] a = file.take(AdapterTensors.PREFIX + site.a(), site.shapeA(config)).toFloats();
         float[] b = file.take(AdapterTensors.PREFIX + site.b(), site.shapeB(config)).toFloats();
-        float[] logits =
-            file.take(AdapterTensors.PREFIX + site.logits(), shapeLogits()).toFloats();
+        float[] logits = file.take(AdapterTensors.PREFIX + site.logits(), shapeLogits()).toFloats();
         if (!routes()) {
           values.put(site.a(), skills().mixA(skills().equal(), a));
           values.put(site.b(), skills().mixB(skills().equal(), b));

@@ -2,6 +2,7 @@ package org.sparkpeft.core.peft.sharing;
 
 import ai.djl.ndarray.NDArray;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -235,8 +236,7 @@ public final class S2Lora implements PeftMethod<S2Lora.Config> {
       Map<String, float[]> fused = new LinkedHashMap<>();
       for (ModuleSpec site : sites) {
         float[] weight = base.tensor(site.path() + ".weight").clone();
-        LowRank.add(
-            weight, parameters.tensor(a(site)), scaledB(site, parameters), config.r(), 1);
+        LowRank.add(weight, parameters.tensor(a(site)), scaledB(site, parameters), config.r(), 1);
         fused.put(site.path() + ".weight", weight);
       }
       return fused;
@@ -272,7 +272,7 @@ public final class S2Lora implements PeftMethod<S2Lora.Config> {
     private final double after;
     private final TrainingSpan span;
     private final List<ParameterLayout.Entry> factors;
-    private final Map<String, float[]> held = new HashMap<>();
+    private final Map<ParameterLayout.Entry, float[]> held = new HashMap<>();
 
     HeldFactors(double after, TrainingSpan span, ParameterLayout layout) {
       this.after = after;
@@ -288,23 +288,15 @@ public final class S2Lora implements PeftMethod<S2Lora.Config> {
       }
       for (ParameterLayout.Entry entry : factors) {
         held.computeIfAbsent(
-            entry.name(),
-            name -> {
-              float[] values = new float[entry.size()];
-              System.arraycopy(update.parameters(), entry.offset(), values, 0, values.length);
-              return values;
-            });
+            entry, key -> Arrays.copyOfRange(update.parameters(), entry.offset(), entry.end()));
       }
     }
 
     @Override
     public Optional<MethodState> afterStep(Update update) {
-      if (!held.isEmpty()) {
-        for (ParameterLayout.Entry entry : factors) {
-          float[] values = held.get(entry.name());
-          System.arraycopy(values, 0, update.parameters(), entry.offset(), values.length);
-        }
-      }
+      held.forEach(
+          (entry, values) ->
+              System.arraycopy(values, 0, update.parameters(), entry.offset(), values.length));
       return Optional.empty();
     }
   }

@@ -137,8 +137,12 @@ public final class StableRps implements PeftMethod<StableRps.Config> {
     if (config.mapping().equals(PoolMapping.ROBE_Z) && config.chunkSize() > slots) {
       throw new ConfigException(
           "chunk_size",
-          "must be at most the pool's size, " + entries + " entries / compression = " + slots
-              + ", got " + config.chunkSize());
+          "must be at most the pool's size, "
+              + entries
+              + " entries / compression = "
+              + slots
+              + ", got "
+              + config.chunkSize());
     }
     return new Attached(config, List.copyOf(sites), entries, slots);
   }
@@ -215,10 +219,8 @@ public final class StableRps implements PeftMethod<StableRps.Config> {
                           .reshape(config.r(), site.in())
                           .add(tensors.state(site.startA()));
                   NDArray b =
-                      pool.gather(tensors.state(site.indexB()), 0)
-                          .reshape(site.out(), config.r());
-                  NDArray dropped =
-                      LowRank.dropped(x, site.path(), config.loraDropout(), context);
+                      pool.gather(tensors.state(site.indexB()), 0).reshape(site.out(), config.r());
+                  NDArray dropped = LowRank.dropped(x, site.path(), config.loraDropout(), context);
                   return LowRank.delta(dropped, a, b, scale());
                 }));
       }

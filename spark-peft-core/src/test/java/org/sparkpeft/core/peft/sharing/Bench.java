@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
@@ -28,18 +29,25 @@ import org.sparkpeft.core.vector.ParameterVector;
 final class Bench {
   private Bench() {}
 
-  /** A layer's frozen weight {@code [out, in]} and its input, {@code shape} ending in {@code in}. */
+  /**
+   * A layer's frozen weight {@code [out, in]} and its input, {@code shape} ending in {@code in}.
+   */
   record Layer(String path, int out, float[] weight, float[] x, long... shape) {
     int in() {
       return (int) shape[shape.length - 1];
     }
   }
 
+  /** The value that must be there. */
+  static <T> T get(Map<String, T> map, String name) {
+    return Objects.requireNonNull(map.get(name), name);
+  }
+
   static ParameterVector vector(AttachedMethod method, Map<String, float[]> values) {
     ParameterLayout layout = ParameterLayout.of(method.shapes());
     float[] flat = new float[layout.size()];
     for (ParameterLayout.Entry entry : layout.entries()) {
-      float[] tensor = values.get(entry.name());
+      float[] tensor = get(values, entry.name());
       System.arraycopy(tensor, 0, flat, entry.offset(), entry.size());
     }
     return ParameterVector.of(layout, flat);
@@ -68,7 +76,8 @@ final class Bench {
    *
    * @param outputs of the layers, one after the other
    * @param extra the terms added to the loss
-   * @param gradients of the outputs' sum plus the extra terms, by trained tensor; empty in inference
+   * @param gradients of the outputs' sum plus the extra terms, by trained tensor; empty in
+   *     inference
    */
   record Pass(List<float[]> outputs, double extra, Map<String, float[]> gradients) {}
 
@@ -122,8 +131,7 @@ final class Bench {
       Map<String, float[]> gradients = new LinkedHashMap<>();
       for (ParameterLayout.Entry entry : layout.entries()) {
         gradients.put(
-            entry.name(),
-            java.util.Arrays.copyOfRange(gradient, entry.offset(), entry.end()));
+            entry.name(), java.util.Arrays.copyOfRange(gradient, entry.offset(), entry.end()));
       }
       return new Pass(outputs, extra, gradients);
     }
@@ -171,12 +179,13 @@ final class Bench {
     for (Layer layer : layers) {
       base.put(layer.path() + ".weight", layer.weight());
     }
-    Map<String, float[]> fused = method.fuse(vector(method, values), state, base::get);
+    Map<String, float[]> fused =
+        method.fuse(vector(method, values), state, name -> get(base, name));
     Pass pass = infer(method, values, state, batch, layers);
     double worst = 0;
     for (int l = 0; l < layers.length; l++) {
       Layer layer = layers[l];
-      float[] weight = fused.get(layer.path() + ".weight");
+      float[] weight = get(fused, layer.path() + ".weight");
       float[] y = pass.outputs().get(l);
       for (int i = 0; i < y.length; i++) {
         double sum = 0;

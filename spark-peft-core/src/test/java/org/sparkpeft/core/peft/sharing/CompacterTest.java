@@ -123,13 +123,13 @@ class CompacterTest {
     assertThat(method.role("l.0.o.compacter_down.b")).isEqualTo(TensorRole.LINEAR);
     Map<String, float[]> start = method.initialValues(1, MethodState.EMPTY, name -> new float[0]);
     double squares = 0;
-    for (float rule : start.get("shared.phm_rule")) {
+    for (float rule : Bench.get(start, "shared.phm_rule")) {
       squares += (double) rule * rule;
     }
     assertThat(Math.sqrt(squares / 64)).isCloseTo(1e-4, within(3e-5));
     float bound = (float) Math.sqrt(12.0 / (4 + 2));
-    assertThat(start.get("l.1.down.compacter_up.W_right")).hasSize(4 * 2 * 4);
-    for (float s : start.get("l.1.down.compacter_up.W_right")) {
+    assertThat(Bench.get(start, "l.1.down.compacter_up.W_right")).hasSize(4 * 2 * 4);
+    for (float s : Bench.get(start, "l.1.down.compacter_up.W_right")) {
       assertThat(Math.abs(s)).isLessThanOrEqualTo(bound);
     }
   }
@@ -138,8 +138,7 @@ class CompacterTest {
   void actsBeforeTheResidualConnectionOfItsBlocks() {
     AttachedMethod both = new Compacter().attach(config(2, 1, 2), modules(1, 4));
     AttachedMethod feedForward =
-        new CompacterPp()
-            .attach(new CompacterPp.Config(2, 1, 2, "relu", List.of()), modules(1, 4));
+        new CompacterPp().attach(new CompacterPp.Config(2, 1, 2, "relu", List.of()), modules(1, 4));
     Map<String, float[]> values =
         new HashMap<>(both.initialValues(1, MethodState.EMPTY, name -> new float[0]));
     float[] bias = {3, -1, 0.5f, 2};
@@ -179,22 +178,25 @@ class CompacterTest {
     float[] output = Bench.random(12, 60);
     float[] expected;
     try (NDManager manager = ComputeDevice.cpu().newManager()) {
-      NDArray rules = tensor(manager, new long[] {2, 2, 2}, values.get("shared.phm_rule"));
+      NDArray rules = tensor(manager, new long[] {2, 2, 2}, Bench.get(values, "shared.phm_rule"));
       String name = "l.0.o.compacter_";
       NDArray down =
           PhmAdapters.dense(
               rules,
-              tensor(manager, new long[] {2, 2, 1}, values.get(name + "down.W_left")),
-              tensor(manager, new long[] {2, 1, 1}, values.get(name + "down.W_right")));
+              tensor(manager, new long[] {2, 2, 1}, Bench.get(values, name + "down.W_left")),
+              tensor(manager, new long[] {2, 1, 1}, Bench.get(values, name + "down.W_right")));
       NDArray up =
           PhmAdapters.dense(
               rules,
-              tensor(manager, new long[] {2, 1, 1}, values.get(name + "up.W_left")),
-              tensor(manager, new long[] {2, 1, 2}, values.get(name + "up.W_right")));
+              tensor(manager, new long[] {2, 1, 1}, Bench.get(values, name + "up.W_left")),
+              tensor(manager, new long[] {2, 1, 2}, Bench.get(values, name + "up.W_right")));
       NDArray o = tensor(manager, new long[] {3, 4}, output);
-      NDArray low = o.matMul(down).add(manager.create(values.get(name + "down.b")));
+      NDArray low = o.matMul(down).add(manager.create(Bench.get(values, name + "down.b")));
       NDArray high =
-          Activation.GELU_NEW.apply(low).matMul(up).add(manager.create(values.get(name + "up.b")));
+          Activation.GELU_NEW
+              .apply(low)
+              .matMul(up)
+              .add(manager.create(Bench.get(values, name + "up.b")));
       expected = residual(null, Map.of(), "l.0.o", input, o.add(high).toFloatArray());
     }
     assertThat(residual(method, values, "l.0.o", input, output))
@@ -221,7 +223,7 @@ class CompacterTest {
                         tensor(
                             manager,
                             shape.stream().mapToLong(Integer::longValue).toArray(),
-                            values.get(name))));
+                            Bench.get(values, name))));
         tuning =
             ModifiedForward.of(
                 method.modifications(
@@ -246,8 +248,7 @@ class CompacterTest {
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("phm_dim")
         .hasMessageContaining("16, got 3");
-    assertThatThrownBy(
-            () -> new Compacter().attach(config(4, 1, 2), new ModuleTree(List.of())))
+    assertThatThrownBy(() -> new Compacter().attach(config(4, 1, 2), new ModuleTree(List.of())))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("blocks");
     assertThatThrownBy(() -> new Compacter.Config(0, 0, 0, "gelu_old", List.of()))

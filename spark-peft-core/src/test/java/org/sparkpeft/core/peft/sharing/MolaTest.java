@@ -58,8 +58,7 @@ class MolaTest {
     Bench.Layer b = Bench.silent("l.0.b", 4, TOKENS, 1, 2, 4);
     float x = .7310586f;
     float y = .2689414f;
-    Bench.Pass pass =
-        Bench.train(mola, transparent(), MethodState.EMPTY, Bench.batch(1, 2), a, b);
+    Bench.Pass pass = Bench.train(mola, transparent(), MethodState.EMPTY, Bench.batch(1, 2), a, b);
     assertThat(pass.outputs().get(0))
         .containsExactly(new float[] {x, y, 0, 0, 0, x, y, 0}, Offset.offset(1e-6f));
     assertThat(pass.extra())
@@ -106,8 +105,7 @@ class MolaTest {
     // One module sends its token to expert 0, the other to expert 1.
     Bench.Layer a = Bench.silent("l.0.a", 4, new float[] {40, 0, 0, 0}, 1, 1, 4);
     Bench.Layer b = Bench.silent("l.0.b", 4, new float[] {0, 40, 0, 0}, 1, 1, 4);
-    assertThat(
-            Bench.train(mola, transparent(), MethodState.EMPTY, Bench.batch(1, 1), a, b).extra())
+    assertThat(Bench.train(mola, transparent(), MethodState.EMPTY, Bench.batch(1, 1), a, b).extra())
         .isCloseTo(4 * (.5 * .5 + .5 * .5), within(1e-6));
   }
 
@@ -117,8 +115,7 @@ class MolaTest {
     float[] ties = {.5f, .5f, .5f, .5f};
     Bench.Layer a = Bench.silent("l.0.a", 4, ties, 1, 1, 4);
     Bench.Layer b = Bench.silent("l.0.b", 4, ties, 1, 1, 4);
-    Bench.Pass pass =
-        Bench.train(mola, transparent(), MethodState.EMPTY, Bench.batch(1, 1), a, b);
+    Bench.Pass pass = Bench.train(mola, transparent(), MethodState.EMPTY, Bench.batch(1, 1), a, b);
     assertThat(pass.outputs().get(0)).containsExactly(.5f, .5f, 0, 0);
     assertThat(pass.extra()).isCloseTo(1, within(1e-6));
   }
@@ -140,8 +137,7 @@ class MolaTest {
     float[] weight = Bench.random(16, 3);
     Bench.Layer a = new Bench.Layer("l.0.a", 4, weight, Bench.random(20, 4), 1, 5, 4);
     AttachedMethod none = attach(config(2, List.of(1), 1, 0));
-    float[] y =
-        Bench.infer(mola, start, MethodState.EMPTY, Bench.batch(1, 5), a).outputs().get(0);
+    float[] y = Bench.infer(mola, start, MethodState.EMPTY, Bench.batch(1, 5), a).outputs().get(0);
     assertThat(y)
         .containsExactly(
             Bench.infer(

@@ -65,8 +65,7 @@ class MosTest {
     assertThat(Mos.assemble(pool, new int[] {2, 0, 3, 1}, 2))
         .containsExactly(5, 6, 1, 2, 7, 8, 3, 4);
     // The same through the forward pass: two rows of in = 4, l = 2, summed by B.
-    Mos.Config config =
-        new Mos.Config(2, 2, 2, 0, 2, 0, TargetModules.of("a"), List.of(), "own");
+    Mos.Config config = new Mos.Config(2, 2, 2, 0, 2, 0, TargetModules.of("a"), List.of(), "own");
     AttachedMethod mos =
         new Mos().attach(config, new ModuleTree(List.of(ModuleSpec.linear("a", 4, 2))));
     MethodState state =
@@ -87,8 +86,9 @@ class MosTest {
   void drawsWithoutRepetitionAndKeepsOwnShards() {
     AttachedMethod mos = attach(config(4, 3, 2, 1, "own"));
     MethodState state = mos.initialState(7, NO_BASE);
-    assertThat(state).isEqualTo(mos.initialState(7, NO_BASE)).isNotEqualTo(
-        mos.initialState(8, NO_BASE));
+    assertThat(state)
+        .isEqualTo(mos.initialState(7, NO_BASE))
+        .isNotEqualTo(mos.initialState(8, NO_BASE));
     int open = (3 - 1) * LAYERS * 2;
     for (int i = 0; i < LAYERS; i++) {
       int[] a = state.integers("m.layer." + i + ".q.mos_index_A");
@@ -130,7 +130,7 @@ class MosTest {
         .containsEntry("m.layer.0.up.weight", layer(0).weight());
     float bound = (float) (1 / Math.sqrt(6));
     float largest = 0;
-    for (float a : start.get("m.layer.q.mos_A_pool")) {
+    for (float a : Bench.get(start, "m.layer.q.mos_A_pool")) {
       largest = Math.max(largest, Math.abs(a));
     }
     assertThat(largest).isBetween(0.8f * bound, bound);
@@ -148,7 +148,8 @@ class MosTest {
       base.put(one.path() + ".weight", one.weight());
       base.put(one.path().replace(".up", ".q") + ".weight", new float[36]);
     }
-    Map<String, float[]> fused = mos.fuse(Bench.vector(mos, values), state, base::get);
+    Map<String, float[]> fused =
+        mos.fuse(Bench.vector(mos, values), state, name -> Bench.get(base, name));
     Bench.Pass pass = Bench.infer(mos, values, state, Bench.batch(1, 5), layers);
     for (int i = 0; i < LAYERS; i++) {
       float[] expected =
@@ -158,8 +159,13 @@ class MosTest {
                   state,
                   Bench.batch(1, 5),
                   new Bench.Layer(
-                      layers[i].path(), 8, fused.get(layers[i].path() + ".weight"),
-                      layers[i].x(), 1, 5, 6))
+                      layers[i].path(),
+                      8,
+                      Bench.get(fused, layers[i].path() + ".weight"),
+                      layers[i].x(),
+                      1,
+                      5,
+                      6))
               .outputs()
               .get(0);
       assertThat(pass.outputs().get(i)).containsExactly(expected, Offset.offset(1e-5f));
@@ -175,9 +181,9 @@ class MosTest {
 
   private static float[] gradient(
       AttachedMethod mos, Map<String, float[]> values, MethodState state, Bench.Layer... layers) {
-    return Bench.train(mos, values, state, Bench.batch(1, 5), layers)
-        .gradients()
-        .get("m.layer.up.mos_A_pool");
+    return Bench.get(
+        Bench.train(mos, values, state, Bench.batch(1, 5), layers).gradients(),
+        "m.layer.up.mos_A_pool");
   }
 
   @Test
@@ -211,8 +217,9 @@ class MosTest {
             Offset.offset(1e-5f));
 
     String name = AdapterTensors.PREFIX + "m.layer.1.q.mos_index_B";
-    file.put(name, TensorData.ofLongs(name, List.of(8), new long[] {0, 1, 2, 3, 4, 5, 6, 18},
-        DType.I32));
+    file.put(
+        name,
+        TensorData.ofLongs(name, List.of(8), new long[] {0, 1, 2, 3, 4, 5, 6, 18}, DType.I32));
     assertThatThrownBy(() -> mos.load(new AdapterTensors("test", file), NO_BASE))
         .isInstanceOf(FormatException.class)
         .hasMessageContaining("0..17");

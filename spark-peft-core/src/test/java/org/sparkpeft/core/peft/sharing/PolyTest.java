@@ -83,8 +83,7 @@ class PolyTest {
     assertThat(collapsed.get("a.poly_lora_A")).containsExactly(0.5f, 0.5f);
     assertThat(collapsed.get("a.poly_lora_B")).containsExactly(0.5f, 1);
     Map<String, float[]> fused =
-        average.fuse(
-            Bench.vector(average, collapsed), MethodState.EMPTY, name -> new float[2 * 2]);
+        average.fuse(Bench.vector(average, collapsed), MethodState.EMPTY, name -> new float[2 * 2]);
     assertThat(fused.get("a.weight")).as("(mean A mean B)t").containsExactly(.25f, .25f, .5f, .5f);
     assertThat(average.load(file(average, collapsed), name -> new float[0]).values())
         .as("its file holds equal skills")
@@ -111,8 +110,7 @@ class PolyTest {
   void logitsAloneStartFromTrainedSkills() {
     AttachedMethod poly = attach(config(1, 1, 2, 1, "all"), 2, 2);
     AttachedMethod routing = attach(config(1, 1, 2, 1, "logits"), 2, 2);
-    assertThat(routing.shapes())
-        .isEqualTo(Map.of("a.poly_router.module_logits", List.of(1, 2)));
+    assertThat(routing.shapes()).isEqualTo(Map.of("a.poly_router.module_logits", List.of(1, 2)));
     AttachedMethod.Loaded loaded = routing.load(file(poly, example()), name -> new float[0]);
     Bench.Layer layer = Bench.silent("a", 2, new float[] {1, 1}, 1, 1, 2);
     Bench.Pass pass =
@@ -144,10 +142,10 @@ class PolyTest {
     assertThat(Bench.unfused(poly, start, MethodState.EMPTY, batch, layer)).isLessThan(1e-6);
     assertThat(poly.fuse(Bench.vector(poly, start), MethodState.EMPTY, name -> layer.weight()))
         .containsEntry("a.weight", layer.weight());
-    for (float a : start.get("a.poly_lora_A")) {
+    for (float a : Bench.get(start, "a.poly_lora_A")) {
       assertThat(Math.abs(a)).isLessThanOrEqualTo((float) (1 / Math.sqrt(3)));
     }
-    start.put("a.poly_lora_B", Bench.random(start.get("a.poly_lora_B").length, 4));
+    start.put("a.poly_lora_B", Bench.random(Bench.get(start, "a.poly_lora_B").length, 4));
     start.put("a.poly_router.module_logits", new float[] {1, -2, 0.5f, 3});
     assertThat(Bench.unfused(poly, start, MethodState.EMPTY, batch, layer)).isLessThan(1e-5);
     assertThat(attach(config(3, 2, 2, 2, "all"), 6, 4).whyNotFused().orElseThrow())
@@ -175,10 +173,11 @@ class PolyTest {
     assertThat(Bench.infer(poly, values, MethodState.EMPTY, batch, pooled).outputs().get(0))
         .as("input without a sequence")
         .containsExactly(new float[] {1, 0, 0.4f, 1.2f}, CLOSE);
+    TokenBatch first = batch.withTasks(new int[] {0, 0});
     float[] gradient =
-        Bench.train(poly, values, MethodState.EMPTY, batch.withTasks(new int[] {0, 0}), layer)
-            .gradients()
-            .get("a.poly_router.module_logits");
+        Bench.get(
+            Bench.train(poly, values, MethodState.EMPTY, first, layer).gradients(),
+            "a.poly_router.module_logits");
     assertThat(gradient[2]).isEqualTo(0);
     assertThat(gradient[0]).isNotEqualTo(0);
     assertThatThrownBy(
@@ -200,8 +199,7 @@ class PolyTest {
     TokenBatch batch = Bench.batch(rows, 1);
     Map<String, float[]> values = new HashMap<>(example());
     values.put("a.poly_lora_B", new float[] {1, 1, 1, 1});
-    float[] always =
-        Bench.train(plain, values, MethodState.EMPTY, batch, layer).outputs().get(0);
+    float[] always = Bench.train(plain, values, MethodState.EMPTY, batch, layer).outputs().get(0);
     assertThat(always[0]).isCloseTo(1, CLOSE);
     values.put("a.poly_lora_B", new float[] {1, 0, 0, 0});
     values.put("a.poly_lora_A", new float[] {1, 0, 1, 0});

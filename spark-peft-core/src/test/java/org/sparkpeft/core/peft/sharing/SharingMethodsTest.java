@@ -183,9 +183,10 @@ class SharingMethodsTest {
           new LocalTrainer(model, training()).train(start, examples, LocalPlan.alone(1));
       List<Double> losses = result.losses();
       assertThat(losses.get(losses.size() - 1)).isLessThan(losses.get(0));
-      assertThat(new LocalTrainer(model, training())
-              .train(start, examples, LocalPlan.alone(1))
-              .parameters())
+      assertThat(
+              new LocalTrainer(model, training())
+                  .train(start, examples, LocalPlan.alone(1))
+                  .parameters())
           .as("the same bits again")
           .isEqualTo(result.parameters());
       for (ParameterLayout.Entry entry : model.layout().entries()) {
@@ -199,13 +200,11 @@ class SharingMethodsTest {
       AdapterDirectory adapter = AdapterDirectory.read(folder);
       PeftConfig read = AdapterImport.config(adapter);
       assertThat(read.peftType()).isEqualTo(config.peftType());
-      try (TunableModel again =
-          TunableModel.load(directory, TASK, read, ComputeDevice.cpu())) {
+      try (TunableModel again = TunableModel.load(directory, TASK, read, ComputeDevice.cpu())) {
         TunableModel loaded = again.withState(again.importState(adapter));
         assertThat(loaded.state()).isEqualTo(model.state());
         assertThat(loaded.importAdapter(adapter)).isEqualTo(result.parameters());
-        assertThat(logits(loaded, loaded.importAdapter(adapter), examples))
-            .isDeepEqualTo(expected);
+        assertThat(logits(loaded, loaded.importAdapter(adapter), examples)).isDeepEqualTo(expected);
       }
       if (model.whyNotFused().isEmpty()) {
         ModelDirectory fused = model.exportFused(result.parameters(), temp.resolve("fused"));

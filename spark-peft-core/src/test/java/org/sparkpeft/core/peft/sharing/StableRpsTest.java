@@ -34,8 +34,7 @@ class StableRpsTest {
 
   private static StableRps.Config config(double compression, String mapping, String saveAs) {
     TargetModules targets = TargetModules.of("a", "b");
-    return new StableRps.Config(
-        2, 4, 0, compression, mapping, 4, targets, List.of(), saveAs);
+    return new StableRps.Config(2, 4, 0, compression, mapping, 4, targets, List.of(), saveAs);
   }
 
   private static ModuleTree modules() {
@@ -99,7 +98,7 @@ class StableRpsTest {
     Map<String, float[]> start = method.initialValues(5, state, NO_BASE);
     Map<String, float[]> base =
         Map.of("0.a.weight", layers[0].weight(), "1.b.weight", layers[1].weight());
-    assertThat(method.fuse(Bench.vector(method, start), state, base::get))
+    assertThat(method.fuse(Bench.vector(method, start), state, name -> Bench.get(base, name)))
         .usingRecursiveComparison()
         .isEqualTo(base);
     assertThat(
@@ -127,8 +126,7 @@ class StableRpsTest {
             .values();
     assertThat(Bench.parameters(lora)).isEqualTo(Bench.parameters(method));
     Bench.Pass shared = Bench.train(method, values, state, Bench.batch(1, 5), layers());
-    Bench.Pass plain =
-        Bench.train(lora, expanded, MethodState.EMPTY, Bench.batch(1, 5), layers());
+    Bench.Pass plain = Bench.train(lora, expanded, MethodState.EMPTY, Bench.batch(1, 5), layers());
     for (int i = 0; i < 2; i++) {
       assertThat(shared.outputs().get(i))
           .containsExactly(plain.outputs().get(i), Offset.offset(1e-5f));
@@ -137,21 +135,20 @@ class StableRpsTest {
     for (String path : List.of("0.a", "1.b")) {
       for (String side : List.of("A", "B")) {
         int[] index = state.integers(path + ".rps_index_" + side);
-        float[] gradient = plain.gradients().get(path + ".lora_" + side + ".weight");
+        float[] gradient = Bench.get(plain.gradients(), path + ".lora_" + side + ".weight");
         for (int i = 0; i < index.length; i++) {
           expected[index[i]] += gradient[i];
         }
       }
     }
-    assertThat(shared.gradients().get("rps_pool"))
-        .containsExactly(expected, Offset.offset(1e-4f));
+    assertThat(shared.gradients().get("rps_pool")).containsExactly(expected, Offset.offset(1e-4f));
   }
 
   @Test
   void gradientsAreDividedByTheEntriesOfTheirSlot() {
     AttachedMethod method = attach(config(4, "randomfold", "own"));
     MethodState state = method.initialState(5, NO_BASE);
-    int slots = method.shapes().get("rps_pool").get(0);
+    int slots = Bench.get(method.shapes(), "rps_pool").get(0);
     assertThat(slots).isEqualTo(8);
     ParameterLayout layout =
         ParameterLayout.of(Map.of("rps_pool", List.of(slots), "a.bias", List.of(1)));
@@ -191,8 +188,7 @@ class StableRpsTest {
         .hasMessageContaining("= 3, got 4");
     assertThatThrownBy(
             () ->
-                new StableRps.Config(
-                    0, 0, 1, 0.5, "sha", 0, TargetModules.of("a"), List.of(), "x"))
+                new StableRps.Config(0, 0, 1, 0.5, "sha", 0, TargetModules.of("a"), List.of(), "x"))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("lora_alpha")
         .hasMessageContaining("lora_dropout")

@@ -30,9 +30,9 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask
           PositionCoder.RANS);
 
   /**
-   * Above this, Golomb is never clearly the shortest, and working out its divisor takes the time.
+   * Above this rANS is shorter than Golomb, and working out a divisor takes as long as the rest.
    */
-  private static final double MOST_GOLOMB = 0.1;
+  private static final double MOST_GOLOMB = 0.03;
 
   /** Below this, rounded probabilities make rANS longer than Golomb. */
   private static final double LEAST_RANS = 0.01;

@@ -92,6 +92,14 @@ public interface AttachedMethod {
     return AdapterTensors.PREFIX;
   }
 
+  /**
+   * Fields of {@code adapter_config.json} that follow from the model, such as sizes: written, and
+   * refused when a file says otherwise.
+   */
+  default SortedMap<String, Object> modelFields() {
+    return new TreeMap<>();
+  }
+
   /** Fields of {@code adapter_config.json} that the state decides, such as learnt ranks. */
   default SortedMap<String, Object> savedFields(MethodState state) {
     return new TreeMap<>();

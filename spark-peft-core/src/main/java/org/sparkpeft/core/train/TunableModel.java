@@ -23,6 +23,7 @@ import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.peft.AttachedMethod;
+import org.sparkpeft.core.peft.BaseWeights;
 import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.MethodTensors;
 import org.sparkpeft.core.peft.Modification;
@@ -33,6 +34,7 @@ import org.sparkpeft.core.peft.SavedModules;
 import org.sparkpeft.core.peft.TargetSelection;
 import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.peft.TuningContext;
+import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -142,7 +144,7 @@ public final class TunableModel implements AutoCloseable {
 
   /** The method's state at the start of a training: the same bits for the same seed. */
   public MethodState initialState(long seed) {
-    return method.initialState(seed, backbone::frozen);
+    return method.initialState(seed, base());
   }
 
   /** What decides the method's effect beside its parameters. */
@@ -226,9 +228,26 @@ public final class TunableModel implements AutoCloseable {
   /** Starting values for this state: the same bits for the same seed, on every machine. */
   public ParameterVector initialParameters(long seed) {
     Map<String, float[]> values =
-        new LinkedHashMap<>(method.initialValues(seed, state, backbone::frozen));
-    values.putAll(saved.initialValues(seed, backbone::frozen));
+        new LinkedHashMap<>(method.initialValues(seed, state, base()));
+    values.putAll(saved.initialValues(seed, base()));
     return flatten(values);
+  }
+
+  /** The frozen tensors, and the tokenizer beside them. */
+  BaseWeights base() {
+    return new BaseWeights() {
+      @Override
+      public float[] tensor(String name) {
+        return backbone.frozen(name);
+      }
+
+      @Override
+      public int[] tokenIds(String text) {
+        try (TextTokenizer tokenizer = TextTokenizer.open(directory, config().maxTokens())) {
+          return tokenizer.encode(text);
+        }
+      }
+    };
   }
 
   ParameterVector flatten(Map<String, float[]> values) {

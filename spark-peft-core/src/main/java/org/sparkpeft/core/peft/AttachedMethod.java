@@ -40,6 +40,11 @@ public interface AttachedMethod {
    */
   List<Modification> modifications(MethodTensors tensors, TuningContext context);
 
+  /** Positions of the model that go to virtual tokens or prefixes instead of text. */
+  default int virtualTokens() {
+    return 0;
+  }
+
   /** How a tensor of {@link #shapes} is treated. */
   default TensorRole role(String tensor) {
     return TensorRole.FACTOR;

@@ -73,6 +73,18 @@ public final class TunableModel implements AutoCloseable {
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
     this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
     this.method = PeftMethods.attach(peft, backbone.modules().without(full));
+    int positions = backbone.config().maxTokens();
+    if (task.maxLength() + method.virtualTokens() > positions) {
+      throw new ConfigException(
+          "max_length",
+          "the model has "
+              + positions
+              + " positions, got "
+              + task.maxLength()
+              + (method.virtualTokens() > 0
+                  ? " and " + method.virtualTokens() + " virtual tokens"
+                  : ""));
+    }
     Map<String, List<Integer>> shapes = new LinkedHashMap<>(method.shapes());
     shapes.putAll(saved.shapes());
     if (shapes.isEmpty()) {
@@ -106,12 +118,6 @@ public final class TunableModel implements AutoCloseable {
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
-      EncoderConfig config = backbone.config();
-      if (task.maxLength() > config.maxTokens()) {
-        throw new ConfigException(
-            "max_length",
-            "the model has " + config.maxTokens() + " positions, got " + task.maxLength());
-      }
       return new TunableModel(directory, task, peft, device, backbone);
     } catch (RuntimeException e) {
       backbone.close();

@@ -160,9 +160,7 @@ public final class ConfigRecords {
     }
     if (value instanceof List<?> list) {
       boolean expression =
-          list.size() == 1
-              && list.get(0) instanceof String one
-              && TargetModules.isExpression(one);
+          list.size() == 1 && list.get(0) instanceof String one && TargetModules.isExpression(one);
       return expression ? list.get(0) : new ArrayList<>(list);
     }
     return value;

@@ -233,8 +233,7 @@ public final class TunableModel implements AutoCloseable {
 
   /** Starting values for this state: the same bits for the same seed, on every machine. */
   public ParameterVector initialParameters(long seed) {
-    Map<String, float[]> values =
-        new LinkedHashMap<>(method.initialValues(seed, state, base()));
+    Map<String, float[]> values = new LinkedHashMap<>(method.initialValues(seed, state, base()));
     values.putAll(saved.initialValues(seed, base()));
     return flatten(values);
   }

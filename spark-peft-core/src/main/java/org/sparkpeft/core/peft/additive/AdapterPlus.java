@@ -1,8 +1,8 @@
 package org.sparkpeft.core.peft.additive;
 
 /**
- * Adapter+ (Steitz and Roth 2024, arXiv 2406.06820): {@code z + s * A(z)} with {@code z = LN(f + x)}
- * and a trained s for each channel; examples skip it at random in training.
+ * Adapter+ (Steitz and Roth 2024, arXiv 2406.06820): {@code z + s * A(z)} with {@code z = LN(f +
+ * x)} and a trained s for each channel; examples skip it at random in training.
  */
 public final class AdapterPlus extends BottleneckMethod {
   public AdapterPlus() {

@@ -104,11 +104,7 @@ record Bottleneck(String path, int hidden, int size) {
 
   /** The same with other weights. */
   NDArray apply(
-      MethodTensors tensors,
-      UnaryOperator<NDArray> function,
-      NDArray h,
-      NDArray down,
-      NDArray up) {
+      MethodTensors tensors, UnaryOperator<NDArray> function, NDArray h, NDArray down, NDArray up) {
     NDArray low = Linear.of(h, down, tensors.parameter(downBias())); // [..., size]
     return Linear.of(function.apply(low), up, tensors.parameter(upBias()));
   }

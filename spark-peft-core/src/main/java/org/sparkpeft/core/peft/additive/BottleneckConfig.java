@@ -36,7 +36,10 @@ public record BottleneckConfig(
     Problems problems = new Problems();
     problems
         .require(
-            reductionFactor >= 1, "reduction_factor", reductionFactor, "must be 1 or more; usual 16")
+            reductionFactor >= 1,
+            "reduction_factor",
+            reductionFactor,
+            "must be 1 or more; usual 16")
         .require(
             Activation.named(nonLinearity).isPresent(),
             "non_linearity",

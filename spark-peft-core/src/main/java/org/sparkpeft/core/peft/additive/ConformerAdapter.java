@@ -32,16 +32,18 @@ import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * Conformer adapter (Cappellazzo et al. 2023, arXiv 2312.03694), parallel to the feed-forward
- * block: {@code LN(f + s C(x) + x)}, C being a pointwise layer to 2 m channels, a gated linear unit,
- * a depthwise convolution over the sequence, a norm, SiLU, and a pointwise layer back. The norm is
- * over channels, not over the batch, whose statistics differ from client to client; the last layer
- * starts at zero, so the model is unchanged. Padding is zero in the convolution. Averages as
- * factors do.
+ * block: {@code LN(f + s C(x) + x)}, C being a pointwise layer to 2 m channels, a gated linear
+ * unit, a depthwise convolution over the sequence, a norm, SiLU, and a pointwise layer back. The
+ * norm is over channels, not over the batch, whose statistics differ from client to client; the
+ * last layer starts at zero, so the model is unchanged. Padding is zero in the convolution.
+ * Averages as factors do.
  */
 public final class ConformerAdapter implements PeftMethod<ConformerAdapter.Config> {
+  private static final int FEWEST = 8;
 
   /**
-   * @param reductionFactor the hidden size divided by this is m
+   * @param reductionFactor the hidden size divided by this is m, but m is at least 8: a norm over
+   *     one or two channels would leave nothing
    * @param kernelSize width of the convolution in tokens, odd, 1..1023
    * @param scaling factor s
    * @param modulesToSave modules trained and saved in full
@@ -100,10 +102,12 @@ public final class ConformerAdapter implements PeftMethod<ConformerAdapter.Confi
   @Override
   public AttachedMethod attach(Config config, ModuleTree modules) {
     ModuleTree.Structure structure = VirtualTokens.structure(modules, peftType());
-    int size = Math.max(1, structure.hidden() / config.reductionFactor());
+    int size = Math.max(FEWEST, structure.hidden() / config.reductionFactor());
     return new Attached(
         config,
-        structure.layers().stream().map(l -> new Site(l.output(), structure.hidden(), size)).toList());
+        structure.layers().stream()
+            .map(l -> new Site(l.output(), structure.hidden(), size))
+            .toList());
   }
 
   /** One adapter of {@code size} channels. */
@@ -150,7 +154,8 @@ public final class ConformerAdapter implements PeftMethod<ConformerAdapter.Confi
           int in = part.startsWith("down") ? site.hidden() : config.kernelSize();
           Philox random = Philox.of(seed, "conformer", Philox.hash(name));
           values.compute(
-              name, (n, zeros) -> VirtualTokens.uniform(random, zeros == null ? 0 : zeros.length, in));
+              name,
+              (n, zeros) -> VirtualTokens.uniform(random, zeros == null ? 0 : zeros.length, in));
         }
         float[] ones = new float[site.size()];
         Arrays.fill(ones, 1);

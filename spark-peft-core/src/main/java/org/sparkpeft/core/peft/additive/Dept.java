@@ -131,7 +131,8 @@ public final class Dept implements PeftMethod<Dept.Config> {
             .orElseThrow(
                 () ->
                     new ConfigException(
-                        "modules_to_save", structure.words() + " cannot be trained beside a prompt"))
+                        "modules_to_save",
+                        structure.words() + " cannot be trained beside a prompt"))
             .in();
     return new Attached(config, structure, vocabulary);
   }

@@ -78,8 +78,7 @@ abstract class EncodedVectors implements AttachedMethod {
             (name, shape) ->
                 file.put(name, TensorData.ofFloats(name, shape, parameters.tensor(name))));
     file.computeIfAbsent(
-        VirtualTokens.NAME,
-        name -> TensorData.ofFloats(name, outputShape(), computed(parameters)));
+        VirtualTokens.NAME, name -> TensorData.ofFloats(name, outputShape(), computed(parameters)));
     return TensorData.byName(file.values());
   }
 

@@ -29,8 +29,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * (IA)^3 (Liu et al. 2022, arXiv 2205.05638): {@code y = l * (W x + b)} with {@code l [out, 1]},
- * and on feed-forward modules {@code y = W (l * x) + b} with {@code l [1, in]}. Averaging l averages
- * the effective weights, so it is exact across clients.
+ * and on feed-forward modules {@code y = W (l * x) + b} with {@code l [1, in]}. Averaging l
+ * averages the effective weights, so it is exact across clients.
  */
 public final class Ia3 implements PeftMethod<Ia3.Config> {
 

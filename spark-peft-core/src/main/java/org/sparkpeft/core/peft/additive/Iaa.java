@@ -26,13 +26,13 @@ import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * Connected modules for retrieval, after the idea of inside-and-alongside adapters: what is trained
- * forms one path beside the frozen layers. Experimental: the published text leaves the structure
- * open, so this is a design of our own. For layer i with output h_i, both {@code [batch, seq,
- * hidden]}: {@code a_i = a_(i-1) + W_u f(W_d LN(h_i + a_(i-1)))}, {@code h_i <- h_i + g_i a_i};
- * {@code a_0} is a projection, through as many units, of what enters the first layer; LN has no
- * parameters of its own. The gates g start at zero, so the model is unchanged, and are averaged
- * directly; the rest averages as factors do.
+ * IAA, connected modules for retrieval (Ma et al. 2022, "Scattered or Connected?"): what is trained
+ * forms one path beside the frozen layers. Experimental: only the idea is theirs, the structure is
+ * a design of our own. For layer i with output h_i, both {@code [batch, seq, hidden]}: {@code a_i =
+ * a_(i-1) + W_u f(W_d LN(h_i + a_(i-1)))}, {@code h_i <- h_i + g_i a_i}; {@code a_0} is a
+ * projection, through as many units, of what enters the first layer; LN has no parameters of its
+ * own. The gates g start at zero, so the model is unchanged, and are averaged directly; the rest
+ * averages as factors do.
  */
 public final class Iaa implements PeftMethod<Iaa.Config> {
 
@@ -119,8 +119,7 @@ public final class Iaa implements PeftMethod<Iaa.Config> {
 
     @Override
     public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
-      Map<String, float[]> values =
-          new LinkedHashMap<>(entry.initialValues(seed, Bottleneck.OPEN));
+      Map<String, float[]> values = new LinkedHashMap<>(entry.initialValues(seed, Bottleneck.OPEN));
       for (Bottleneck module : path) {
         values.putAll(module.initialValues(seed, Bottleneck.OPEN));
         values.put(gate(module), new float[1]);

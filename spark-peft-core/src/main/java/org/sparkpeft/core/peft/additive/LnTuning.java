@@ -108,8 +108,7 @@ public final class LnTuning implements PeftMethod<LnTuning.Config> {
     public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
       Map<String, float[]> values = new LinkedHashMap<>();
       modules.forEach(
-          module ->
-              module.tensors().keySet().forEach(n -> values.put(trained(n), base.tensor(n))));
+          module -> module.tensors().keySet().forEach(n -> values.put(trained(n), base.tensor(n))));
       return values;
     }
 

@@ -30,14 +30,14 @@ import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * Mixture of sparse adapters (Zhang et al. 2023, arXiv 2312.02923): one parallel adapter {@code s A(x)}
- * on every feed-forward block, whose weights are split at random among E experts. A training step
- * uses one expert for each weight: its own entries as trained, all others at their start, so only
- * its own get a gradient. As experts are disjoint, one tensor W holds them all. Outside training
- * the experts are merged: {@code sum} takes W, every expert's whole change; {@code add} takes
- * {@code W_0 + (W - W_0) / E}, the authors' mean. Clients average W; an expert's entries move only
- * in the steps that used it. The authors' second pass with a divergence between both passes is left
- * out: a step here runs the model once.
+ * Mixture of sparse adapters (Zhang et al. 2023, arXiv 2312.02923): one parallel adapter {@code s
+ * A(x)} on every feed-forward block, whose weights are split at random among E experts. A training
+ * step uses one expert for each weight: its own entries as trained, all others at their start, so
+ * only its own get a gradient. As experts are disjoint, one tensor W holds them all. Outside
+ * training the experts are merged: {@code sum} takes W, every expert's whole change; {@code add}
+ * takes {@code W_0 + (W - W_0) / E}, the authors' mean. Clients average W; an expert's entries move
+ * only in the steps that used it. The authors' second pass with a divergence between both passes is
+ * left out: a step here runs the model once.
  */
 public final class Mosa implements PeftMethod<Mosa.Config> {
 
@@ -65,8 +65,7 @@ public final class Mosa implements PeftMethod<Mosa.Config> {
     public Config {
       modulesToSave = List.copyOf(modulesToSave);
       new Problems()
-          .require(
-              numExperts >= 2 && numExperts <= 64, "num_experts", numExperts, "must be 2..64")
+          .require(numExperts >= 2 && numExperts <= 64, "num_experts", numExperts, "must be 2..64")
           .require(
               bottleneckSize >= 1 && bottleneckSize <= 65536,
               "bottleneck_size",
@@ -187,8 +186,7 @@ public final class Mosa implements PeftMethod<Mosa.Config> {
                 Insertion.PARALLEL,
                 (below, x, f) -> {
                   NDArray out =
-                      site.apply(
-                          tensors, low -> inner(low, random.child(2), context), x, down, up);
+                      site.apply(tensors, low -> inner(low, random.child(2), context), x, down, up);
                   return below.apply(x, f.add(Scalars.times(out, (float) config.scaling())));
                 }));
       }
@@ -204,11 +202,7 @@ public final class Mosa implements PeftMethod<Mosa.Config> {
 
     /** The weight of this pass: one expert's in training, else the merged one. */
     private NDArray effective(
-        Bottleneck site,
-        String name,
-        Philox random,
-        MethodTensors tensors,
-        TuningContext context) {
+        Bottleneck site, String name, Philox random, MethodTensors tensors, TuningContext context) {
       NDArray weight = tensors.parameter(name);
       if (!split(site).contains(name)) {
         return weight;

@@ -208,9 +208,7 @@ public final class PTuning implements PeftMethod<PTuning.Config> {
 
     private static NDArray layer(int place, NDArray x, MethodTensors tensors) {
       return Linear.of(
-          x,
-          tensors.parameter(MLP + place + ".weight"),
-          tensors.parameter(MLP + place + ".bias"));
+          x, tensors.parameter(MLP + place + ".weight"), tensors.parameter(MLP + place + ".bias"));
     }
 
     /** {@code [1, n, hidden]} to {@code [1, n, 2 width]}. */

@@ -177,8 +177,7 @@ public final class PrefixTuning implements PeftMethod<PrefixTuning.Config> {
                   tensors.parameter(IN + ".weight"),
                   tensors.parameter(IN + ".bias"))
               .tanh();
-      return Linear.of(
-          inner, tensors.parameter(OUT + ".weight"), tensors.parameter(OUT + ".bias"));
+      return Linear.of(inner, tensors.parameter(OUT + ".weight"), tensors.parameter(OUT + ".bias"));
     }
 
     @Override

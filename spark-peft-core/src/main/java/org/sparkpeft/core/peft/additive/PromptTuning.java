@@ -112,7 +112,8 @@ public final class PromptTuning implements PeftMethod<PromptTuning.Config> {
             .orElseThrow(
                 () ->
                     new ConfigException(
-                        "modules_to_save", structure.words() + " cannot be trained beside a prompt"))
+                        "modules_to_save",
+                        structure.words() + " cannot be trained beside a prompt"))
             .in();
     return new Attached(config, structure, vocabulary);
   }

@@ -84,7 +84,7 @@ public record TargetModules(List<String> names, String expression) implements Se
    * configuration records keep as a list of one.
    */
   public static boolean anyMatches(List<String> names, String path) {
-    return names.size() == 1 && isExpression(names.get(0))
+    return (names.size() == 1 && isExpression(names.get(0)))
         ? path.matches(names.get(0))
         : names.stream().anyMatch(name -> matchesSuffix(path, name));
   }

@@ -190,6 +190,33 @@ class AdditiveMethodsTest {
     }
   }
 
+  @Test
+  void virtualTokensHaveNoLabels() {
+    TaskConfig task = new TaskConfig("token-classification", List.of("a", "b"), "auto", 16);
+    ListExamples examples = new ListExamples();
+    ListExamples texts = ListExamples.random(12, 3, 12, 160, 3);
+    for (int i = 0; i < texts.size(); i++) {
+      examples.add(
+          texts.tokens(i), Arrays.stream(texts.tokens(i)).map(token -> token % 2).toArray());
+    }
+    PeftConfig prompt = new PromptTuning.Config(4, "RANDOM", "", "", List.of("classifier"));
+    ModelDirectory directory = Models.fixture("bert-token-classification");
+    try (TunableModel model = TunableModel.load(directory, task, prompt, ComputeDevice.cpu())) {
+      ParameterVector start = model.initialParameters(1);
+      TrainConfig training =
+          new TrainConfig(
+              1, 20, 6, 1, "adamw", 1e-2, 0, 0.9, 0.999, 1e-8, 1, "constant", "round", 0, false);
+      LocalTrainer trainer = new LocalTrainer(model, training);
+      float[][] logits = trainer.logits(start, examples);
+      for (int i = 0; i < logits.length; i++) {
+        assertThat(logits[i]).hasSize(2 * examples.tokens(i).length);
+      }
+      LocalResult result = trainer.train(start, examples, LocalPlan.alone(1));
+      assertThat(trainer.evaluate(result.parameters(), examples).loss())
+          .isLessThan(0.9 * trainer.evaluate(start, examples).loss());
+    }
+  }
+
   /** The base's own tokenizer gives what Hugging Face's gave. */
   @Test
   void promptStartsFromATextAsInHuggingFace() {

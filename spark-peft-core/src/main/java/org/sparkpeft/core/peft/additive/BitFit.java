@@ -32,6 +32,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class BitFit implements PeftMethod<BitFit.Config> {
 
   /**
+   * Settings.
+   *
    * @param targetModules layers whose bias is trained; those without one are passed over
    * @param excludeModules names to leave out, or one regular expression
    * @param modulesToSave modules trained and saved in full

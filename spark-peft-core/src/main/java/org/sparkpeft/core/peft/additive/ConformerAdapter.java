@@ -42,6 +42,8 @@ public final class ConformerAdapter implements PeftMethod<ConformerAdapter.Confi
   private static final int FEWEST = 8;
 
   /**
+   * Settings.
+   *
    * @param reductionFactor the hidden size divided by this is m, but m is at least 8: a norm over
    *     one or two channels would leave nothing
    * @param kernelSize width of the convolution in tokens, odd, 1..1023

@@ -39,6 +39,8 @@ public final class Dept implements PeftMethod<Dept.Config> {
   private static final String B = "lora_embedding_B";
 
   /**
+   * Settings.
+   *
    * @param numVirtualTokens m
    * @param r rank, 1..512
    * @param loraAlpha alpha, above 0; 8 in the authors' code

@@ -35,6 +35,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class Ia3 implements PeftMethod<Ia3.Config> {
 
   /**
+   * Settings.
+   *
    * @param targetModules linear layers to scale
    * @param excludeModules names to leave out, or one regular expression
    * @param feedforwardModules those whose input is scaled instead of the output: endings of paths,
@@ -73,7 +75,8 @@ public final class Ia3 implements PeftMethod<Ia3.Config> {
     }
 
     boolean scalesInput(String path) {
-      return feedforwardModules.size() == 1 && TargetModules.isExpression(feedforwardModules.get(0))
+      return (feedforwardModules.size() == 1
+              && TargetModules.isExpression(feedforwardModules.get(0)))
           ? path.matches(feedforwardModules.get(0))
           : feedforwardModules.stream().anyMatch(path::endsWith);
     }

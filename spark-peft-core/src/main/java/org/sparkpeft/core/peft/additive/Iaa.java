@@ -37,6 +37,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class Iaa implements PeftMethod<Iaa.Config> {
 
   /**
+   * Settings.
+   *
    * @param reductionFactor the hidden size divided by this is a module's number of hidden units
    * @param nonLinearity name of the function between a module's layers
    * @param modulesToSave modules trained and saved in full

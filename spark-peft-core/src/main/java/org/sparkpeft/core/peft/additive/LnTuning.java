@@ -32,6 +32,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class LnTuning implements PeftMethod<LnTuning.Config> {
 
   /**
+   * Settings.
+   *
    * @param targetModules norms, or other layers, to train
    * @param excludeModules names to leave out, or one regular expression
    * @param modulesToSave modules trained and saved in full beside them

@@ -31,6 +31,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class Mam implements PeftMethod<Mam.Config> {
 
   /**
+   * Settings.
+   *
    * @param numVirtualTokens length of the prefix
    * @param prefixProjection compute the prefix by a network
    * @param encoderHiddenSize width of that network; 0 means the model's hidden size

@@ -42,6 +42,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class Mosa implements PeftMethod<Mosa.Config> {
 
   /**
+   * Settings.
+   *
    * @param numExperts E, 2..64
    * @param bottleneckSize hidden units of an adapter, 1..65536
    * @param nonLinearity name of the function between an adapter's layers

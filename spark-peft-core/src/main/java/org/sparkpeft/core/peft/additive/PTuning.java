@@ -32,6 +32,8 @@ import org.sparkpeft.core.random.Philox;
 public final class PTuning implements PeftMethod<PTuning.Config> {
 
   /**
+   * Settings.
+   *
    * @param numVirtualTokens n
    * @param encoderReparameterizationType {@code MLP} or {@code LSTM}
    * @param encoderHiddenSize width of the encoder; 0 means the model's hidden size

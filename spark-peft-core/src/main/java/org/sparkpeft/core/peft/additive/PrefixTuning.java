@@ -32,6 +32,8 @@ import org.sparkpeft.core.random.Philox;
 public final class PrefixTuning implements PeftMethod<PrefixTuning.Config> {
 
   /**
+   * Settings.
+   *
    * @param numVirtualTokens n
    * @param prefixProjection compute the vectors by a network
    * @param encoderHiddenSize width of that network; 0 means the model's hidden size

@@ -27,6 +27,8 @@ import org.sparkpeft.core.random.Philox;
 public final class PromptTuning implements PeftMethod<PromptTuning.Config> {
 
   /**
+   * Settings.
+   *
    * @param numVirtualTokens n
    * @param promptTuningInit {@code RANDOM} (standard normal), {@code SAMPLE_VOCAB} (embeddings of
    *     random tokens) or {@code TEXT} (embeddings of a text's tokens, repeated or cut to n)

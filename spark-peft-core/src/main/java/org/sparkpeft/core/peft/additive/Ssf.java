@@ -36,6 +36,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class Ssf implements PeftMethod<Ssf.Config> {
 
   /**
+   * Settings.
+   *
    * @param targetModules linear layers and norms whose output is scaled and shifted
    * @param excludeModules names to leave out, or one regular expression
    * @param initSsfWeights {@code identity} (ones and zeros) or {@code normal} (N(1, 0.02) and N(0,

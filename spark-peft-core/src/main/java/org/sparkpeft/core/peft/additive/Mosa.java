@@ -6,6 +6,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -155,8 +156,8 @@ public final class Mosa implements PeftMethod<Mosa.Config> {
       for (Bottleneck site : sites) {
         Map<String, float[]> start = site.initialValues(seed, "lora");
         for (String name : split(site)) {
-          List<Integer> shape = site.shapes().get(name);
-          float[] values = start.get(name);
+          List<Integer> shape = Objects.requireNonNull(site.shapes().get(name));
+          float[] values = Objects.requireNonNull(start.get(name));
           int[] order = Philox.of(seed, "mosa", Philox.hash(name)).permutation(values.length);
           int[] owner = new int[values.length];
           for (int i = 0; i < owner.length; i++) {
@@ -240,7 +241,7 @@ public final class Mosa implements PeftMethod<Mosa.Config> {
       Map<String, TensorData> state = new LinkedHashMap<>();
       for (Bottleneck site : sites) {
         for (String name : split(site)) {
-          List<Integer> shape = site.shapes().get(name);
+          List<Integer> shape = Objects.requireNonNull(site.shapes().get(name));
           for (String kind : List.of(OWNER, START)) {
             TensorData tensor = file.take(AdapterTensors.PREFIX + name + kind, shape);
             state.put(name + kind, tensor.withName(name + kind));

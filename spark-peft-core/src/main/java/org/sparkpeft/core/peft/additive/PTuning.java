@@ -6,6 +6,7 @@ import ai.djl.ndarray.types.Shape;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.SortedMap;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.model.ModuleTree;
@@ -189,7 +190,8 @@ public final class PTuning implements PeftMethod<PTuning.Config> {
             } else if (name.startsWith(LSTM)) {
               values.put(name, VirtualTokens.uniform(random, size, width));
             } else {
-              List<Integer> weight = shapes.get(name.replace(".bias", ".weight"));
+              List<Integer> weight =
+                  Objects.requireNonNull(shapes.get(name.replace(".bias", ".weight")));
               values.put(name, VirtualTokens.uniform(random, size, weight.get(1)));
             }
           });

@@ -150,7 +150,8 @@ class ScalingAndBiasTest {
             bert);
     assertThat(TinyModel.parameters(ssf)).isEqualTo(12 * 16_896 + 1536);
     float[] scale =
-        ssf.initialValues(1, MethodState.EMPTY, BASE).get("bert.embeddings.LayerNorm.ssf_scale");
+        TinyModel.of(
+            ssf.initialValues(1, MethodState.EMPTY, BASE), "bert.embeddings.LayerNorm.ssf_scale");
     double mean = 0;
     for (float s : scale) {
       mean += s / scale.length;

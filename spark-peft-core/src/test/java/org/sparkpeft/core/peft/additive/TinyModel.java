@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.sparkpeft.core.model.LayerPaths;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
@@ -63,6 +64,11 @@ final class TinyModel {
     return method.shapes().values().stream()
         .mapToLong(shape -> shape.stream().mapToLong(d -> d).reduce(1, (a, b) -> a * b))
         .sum();
+  }
+
+  /** A value that must be there. */
+  static <T> T of(Map<String, T> values, String name) {
+    return Objects.requireNonNull(values.get(name), name);
   }
 
   static Shape shape(List<Integer> shape) {

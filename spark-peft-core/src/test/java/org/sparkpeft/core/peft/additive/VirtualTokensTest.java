@@ -48,7 +48,7 @@ class VirtualTokensTest {
         public float[] tensor(String name) {
           float[] table = new float[50 * 4];
           for (int i = 0; i < table.length; i++) {
-            table[i] = i / 4;
+            table[i] = Math.floorDiv(i, 4);
           }
           return table;
         }
@@ -140,7 +140,8 @@ class VirtualTokensTest {
       AttachedMethod method =
           TinyModel.attach(new PrefixTuning.Config(3, projected, 5, "zero", List.of()), BERT);
       ParameterVector start = flat(method, method.initialValues(1, MethodState.EMPTY, WORDS));
-      assertThat(method.save(start, MethodState.EMPTY).get("prompt_embeddings").toFloats())
+      assertThat(
+              TinyModel.of(method.save(start, MethodState.EMPTY), "prompt_embeddings").toFloats())
           .containsOnly(0);
     }
   }
@@ -148,9 +149,10 @@ class VirtualTokensTest {
   @Test
   void promptsStartFromWords() {
     float[] text =
-        TinyModel.attach(new PromptTuning.Config(5, "TEXT", "x", "", List.of()), BERT)
-            .initialValues(1, MethodState.EMPTY, WORDS)
-            .get("prompt_embeddings");
+        TinyModel.of(
+            TinyModel.attach(new PromptTuning.Config(5, "TEXT", "x", "", List.of()), BERT)
+                .initialValues(1, MethodState.EMPTY, WORDS),
+            "prompt_embeddings");
     assertThat(text).hasSize(20);
     assertThat(List.of(text[0], text[4], text[8], text[12], text[16]))
         .as("repeated to the length")
@@ -162,9 +164,10 @@ class VirtualTokensTest {
         .as("cut to the length")
         .containsExactly(7, 7, 7, 7, 8, 8, 8, 8);
     float[] sampled =
-        TinyModel.attach(new PromptTuning.Config(40, "SAMPLE_VOCAB", "", "", List.of()), BERT)
-            .initialValues(1, MethodState.EMPTY, WORDS)
-            .get("prompt_embeddings");
+        TinyModel.of(
+            TinyModel.attach(new PromptTuning.Config(40, "SAMPLE_VOCAB", "", "", List.of()), BERT)
+                .initialValues(1, MethodState.EMPTY, WORDS),
+            "prompt_embeddings");
     List<Float> words = new ArrayList<>();
     for (int i = 0; i < 160; i += 4) {
       assertThat(sampled[i]).isBetween(0f, 49f).isEqualTo(sampled[i + 3]);
@@ -238,7 +241,7 @@ class VirtualTokensTest {
     ParameterVector start = flat(method, method.initialValues(1, MethodState.EMPTY, WORDS));
     SortedMap<String, TensorData> file = method.save(start, MethodState.EMPTY);
     assertThat(file.keySet()).containsAll(method.shapes().keySet()).contains("prompt_embeddings");
-    TensorData computed = file.get("prompt_embeddings");
+    TensorData computed = TinyModel.of(file, "prompt_embeddings");
     assertThat(computed.shape()).containsExactly(3, 4);
 
     AttachedMethod.Loaded whole = method.load(new AdapterTensors("file", file), WORDS);

@@ -28,9 +28,9 @@ public interface Backbone extends AutoCloseable {
   NDArray forward(NDManager step, TokenBatch batch, Tuning tuning);
 
   /**
-   * What the head reads of the hidden states: those of the first token for a sequence head, all for
-   * a token head; for a head of ours and without a head, the mean over each example's tokens,
-   * without padding and virtual tokens.
+   * What the head reads of the hidden states: those of the first token for a sequence head, those
+   * of every token that is not virtual for a token head; for a head of ours and without a head, the
+   * mean over each example's tokens, without padding and virtual tokens.
    *
    * @param hidden what {@link #forward} returned
    * @return {@code [batch, hidden]}, or {@code [batch, seq, hidden]} for a token head

@@ -104,7 +104,10 @@ final class EncoderBackbone implements Backbone {
     return switch (head.kind()) {
       case NONE, MEAN -> meanPool(step, hidden, batch, tuning);
       case SEQUENCE -> hidden.get(new NDIndex(":, 0"));
-      case TOKEN -> hidden;
+      case TOKEN ->
+          tuning.virtualTokens() == 0
+              ? hidden
+              : hidden.get(new NDIndex(":, " + tuning.virtualTokens() + ":"));
     };
   }
 

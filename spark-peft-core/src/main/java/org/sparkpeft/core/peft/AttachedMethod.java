@@ -45,6 +45,11 @@ public interface AttachedMethod {
    */
   List<Modification> modifications(MethodTensors tensors, TuningContext context);
 
+  /** Positions of the model that go to virtual tokens or prefixes instead of text. */
+  default int virtualTokens() {
+    return 0;
+  }
+
   /** How a tensor of {@link #shapes} is treated. */
   default TensorRole role(String tensor) {
     return TensorRole.FACTOR;
@@ -95,6 +100,14 @@ public interface AttachedMethod {
   /** What a file puts before the names of modules trained in full. */
   default String savedModulePrefix() {
     return AdapterTensors.PREFIX;
+  }
+
+  /**
+   * Fields of {@code adapter_config.json} that follow from the model, such as sizes: written, and
+   * refused when a file says otherwise.
+   */
+  default SortedMap<String, Object> modelFields() {
+    return new TreeMap<>();
   }
 
   /** Fields of {@code adapter_config.json} that the state decides, such as learnt ranks. */

@@ -1,5 +1,7 @@
 package org.sparkpeft.core.peft;
 
+import org.sparkpeft.core.error.DataException;
+
 /** The frozen tensors of the base model, by Hugging Face name. */
 @FunctionalInterface
 public interface BaseWeights {
@@ -10,4 +12,13 @@ public interface BaseWeights {
    * @throws IllegalArgumentException if there is no such tensor
    */
   float[] tensor(String name);
+
+  /**
+   * Token ids of a text as the base's own tokenizer makes them, special tokens included.
+   *
+   * @throws org.sparkpeft.core.error.DataException if the base has no tokenizer
+   */
+  default int[] tokenIds(String text) {
+    throw new DataException("the base has no tokenizer to read \"" + text + "\" with");
+  }
 }

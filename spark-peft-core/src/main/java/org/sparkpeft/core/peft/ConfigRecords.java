@@ -158,7 +158,12 @@ public final class ConfigRecords {
     if ("true".equals(value) || "false".equals(value)) {
       return Boolean.valueOf(value.toString());
     }
-    return value instanceof List<?> list ? new ArrayList<>(list) : value;
+    if (value instanceof List<?> list) {
+      boolean expression =
+          list.size() == 1 && list.get(0) instanceof String one && TargetModules.isExpression(one);
+      return expression ? list.get(0) : new ArrayList<>(list);
+    }
+    return value;
   }
 
   private static Object get(PeftConfig config, RecordComponent component) {

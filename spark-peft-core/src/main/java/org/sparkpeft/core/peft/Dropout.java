@@ -21,7 +21,8 @@ public final class Dropout {
     return x.mul(manager.create(mask, x.getShape()));
   }
 
-  static float[] mask(int size, double probability, Philox random) {
+  /** What {@link #apply} multiplies by: 0 or {@code 1 / (1 - probability)} for each entry. */
+  public static float[] mask(int size, double probability, Philox random) {
     float kept = (float) (1 / (1 - probability));
     long threshold = (long) (probability * 0x1.0p32); // of 2^32 equally likely numbers
     float[] mask = new float[size];

@@ -38,6 +38,11 @@ public final class MethodTensors {
     return get(state, name);
   }
 
+  /** Whether the state has a tensor of that name. */
+  public boolean hasState(String name) {
+    return state.containsKey(name);
+  }
+
   private static NDArray get(Map<String, NDArray> tensors, String name) {
     NDArray tensor = tensors.get(name);
     if (tensor == null) {

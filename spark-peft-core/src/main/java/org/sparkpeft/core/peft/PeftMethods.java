@@ -77,9 +77,11 @@ public final class PeftMethods {
                         + methods.stream().map(PeftMethod::peftType).toList()));
   }
 
+  /** Methods may share a configuration record, so its name decides too. */
   private static PeftMethod<?> of(PeftConfig config) {
     return all().stream()
         .filter(m -> m.configType().isInstance(config))
+        .filter(m -> m.peftType().equals(config.peftType()))
         .findFirst()
         .orElseGet(() -> named(config.peftType()));
   }

@@ -74,6 +74,21 @@ public record TargetModules(List<String> names, String expression) implements Se
         : names.stream().anyMatch(name -> matchesSuffix(path, name));
   }
 
+  /** Whether one string of a configuration is a regular expression rather than a name. */
+  public static boolean isExpression(String name) {
+    return name.chars().anyMatch(c -> "*+?|()[]{}^$\\".indexOf(c) >= 0);
+  }
+
+  /**
+   * Whether a path is meant by names, or by one regular expression that must match all of it, which
+   * configuration records keep as a list of one.
+   */
+  public static boolean anyMatches(List<String> names, String path) {
+    return (names.size() == 1 && isExpression(names.get(0)))
+        ? path.matches(names.get(0))
+        : names.stream().anyMatch(name -> matchesSuffix(path, name));
+  }
+
   /** Whether {@code path} equals {@code name} or ends with a dot and {@code name}. */
   public static boolean matchesSuffix(String path, String name) {
     return path.equals(name) || path.endsWith("." + name);

@@ -23,7 +23,7 @@ public final class TargetSelection {
    * The modules to act on, in model order.
    *
    * @param targets what to match
-   * @param exclude names or dotted suffixes to leave out
+   * @param exclude names or dotted suffixes to leave out, or one regular expression
    * @param layers layer numbers to keep; empty means all
    * @param kinds kinds of module the method can act on; {@code all-linear} takes linear layers only
    * @throws ConfigException if nothing matches, listing close names, or a match is of another kind
@@ -41,7 +41,7 @@ public final class TargetSelection {
               ? module.kind() == ModuleSpec.Kind.LINEAR
               : targets.matches(module.path());
       if (!meant
-          || exclude.stream().anyMatch(name -> TargetModules.matchesSuffix(module.path(), name))
+          || TargetModules.anyMatches(exclude, module.path())
           || !(layers.isEmpty() || layers.contains(layerNumber(module.path())))) {
         continue;
       }

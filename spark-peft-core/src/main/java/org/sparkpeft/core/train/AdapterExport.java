@@ -53,6 +53,7 @@ final class AdapterExport {
 
   private static ObjectNode config(TunableModel model, List<String> modulesToSave) {
     Map<String, Object> fields = new TreeMap<>(PeftMethods.writeConfig(model.peft()));
+    fields.putAll(model.method().modelFields());
     fields.putAll(model.method().savedFields(model.state()));
     fields.put("task_type", model.task().kind().huggingFaceType());
     fields.put("base_model_name_or_path", baseName(model));

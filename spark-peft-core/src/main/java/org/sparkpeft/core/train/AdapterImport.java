@@ -26,6 +26,14 @@ public final class AdapterImport {
   private static final Set<String> SHOWN_BY_TENSORS =
       Set.of("target_modules", "exclude_modules", "layers_to_transform");
 
+  /** How training began; what was trained does not depend on it. */
+  private static final Set<String> BEGINNING =
+      Set.of(
+          "prompt_tuning_init",
+          "prompt_tuning_init_text",
+          "tokenizer_name_or_path",
+          "tokenizer_kwargs");
+
   private AdapterImport() {}
 
   /**
@@ -44,10 +52,11 @@ public final class AdapterImport {
   }
 
   static AttachedMethod.Loaded load(TunableModel model, AdapterDirectory adapter) {
-    requireSameSettings(model.peft(), config(adapter));
+    requireSameSettings(model, config(adapter));
+    requireSameModel(model, adapter);
     SortedMap<String, TensorData> tensors = adapter.tensors();
     AdapterTensors file = new AdapterTensors(adapter.path().toString(), tensors);
-    AttachedMethod.Loaded loaded = model.method().load(file, model.backbone()::frozen);
+    AttachedMethod.Loaded loaded = model.method().load(file, model.base());
     Map<String, float[]> values = new LinkedHashMap<>(loaded.values());
     String prefix = model.method().savedModulePrefix();
     values.putAll(file.takeAll(prefix, model.saved().shapes()));
@@ -72,13 +81,33 @@ public final class AdapterImport {
     return new AttachedMethod.Loaded(values, loaded.state());
   }
 
-  private static void requireSameSettings(PeftConfig ours, PeftConfig theirs) {
-    Map<String, Object> mine = PeftMethods.writeConfig(ours);
+  private static void requireSameModel(TunableModel model, AdapterDirectory adapter) {
+    Map<String, Object> theirs =
+        new ObjectMapper()
+            .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {});
+    model
+        .method()
+        .modelFields()
+        .forEach(
+            (key, value) -> {
+              Object other = theirs.get(key);
+              if (other != null && !other.equals(value)) {
+                throw new ConfigException(
+                    key, "the adapter has " + other + ", the model asks for " + value);
+              }
+            });
+  }
+
+  private static void requireSameSettings(TunableModel model, PeftConfig theirs) {
+    Map<String, Object> mine = PeftMethods.writeConfig(model.peft());
+    Set<String> ofModel = model.method().modelFields().keySet();
     PeftMethods.writeConfig(theirs)
         .forEach(
             (key, value) -> {
               boolean decides =
                   !SHOWN_BY_TENSORS.contains(key)
+                      && !BEGINNING.contains(key)
+                      && !ofModel.contains(key)
                       && !key.endsWith("_dropout")
                       && !key.startsWith("init_");
               if (decides && !Objects.equals(value, mine.get(key))) {

@@ -23,6 +23,7 @@ import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.peft.AttachedMethod;
+import org.sparkpeft.core.peft.BaseWeights;
 import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.MethodTensors;
 import org.sparkpeft.core.peft.Modification;
@@ -34,6 +35,7 @@ import org.sparkpeft.core.peft.SavedModules;
 import org.sparkpeft.core.peft.TargetSelection;
 import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.peft.TuningContext;
+import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -72,6 +74,18 @@ public final class TunableModel implements AutoCloseable {
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
     this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
     this.method = PeftMethods.attach(peft, backbone.modules().without(full));
+    int positions = backbone.config().maxTokens();
+    if (task.maxLength() + method.virtualTokens() > positions) {
+      throw new ConfigException(
+          "max_length",
+          "the model has "
+              + positions
+              + " positions, got "
+              + task.maxLength()
+              + (method.virtualTokens() > 0
+                  ? " and " + method.virtualTokens() + " virtual tokens"
+                  : ""));
+    }
     Map<String, List<Integer>> shapes = new LinkedHashMap<>(method.shapes());
     shapes.putAll(saved.shapes());
     if (shapes.isEmpty()) {
@@ -105,12 +119,6 @@ public final class TunableModel implements AutoCloseable {
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
-      EncoderConfig config = backbone.config();
-      if (task.maxLength() > config.maxTokens()) {
-        throw new ConfigException(
-            "max_length",
-            "the model has " + config.maxTokens() + " positions, got " + task.maxLength());
-      }
       return new TunableModel(directory, task, peft, device, backbone);
     } catch (RuntimeException e) {
       backbone.close();
@@ -143,7 +151,7 @@ public final class TunableModel implements AutoCloseable {
 
   /** The method's state at the start of a training: the same bits for the same seed. */
   public MethodState initialState(long seed) {
-    return method.initialState(seed, backbone::frozen);
+    return method.initialState(seed, base());
   }
 
   /** Whether the adapter changes nothing before it is trained. */
@@ -231,10 +239,26 @@ public final class TunableModel implements AutoCloseable {
 
   /** Starting values for this state: the same bits for the same seed, on every machine. */
   public ParameterVector initialParameters(long seed) {
-    Map<String, float[]> values =
-        new LinkedHashMap<>(method.initialValues(seed, state, backbone::frozen));
-    values.putAll(saved.initialValues(seed, backbone::frozen));
+    Map<String, float[]> values = new LinkedHashMap<>(method.initialValues(seed, state, base()));
+    values.putAll(saved.initialValues(seed, base()));
     return flatten(values);
+  }
+
+  /** The frozen tensors, and the tokenizer beside them. */
+  BaseWeights base() {
+    return new BaseWeights() {
+      @Override
+      public float[] tensor(String name) {
+        return backbone.frozen(name);
+      }
+
+      @Override
+      public int[] tokenIds(String text) {
+        try (TextTokenizer tokenizer = TextTokenizer.open(directory, config().maxTokens())) {
+          return tokenizer.encode(text);
+        }
+      }
+    };
   }
 
   ParameterVector flatten(Map<String, float[]> values) {

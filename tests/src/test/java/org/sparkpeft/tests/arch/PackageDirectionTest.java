@@ -84,6 +84,7 @@ class PackageDirectionTest {
             JACKSON));
     table.put(
         "core.peft.sharing",
+        "core.peft.additive",
         List.of(
             "core.peft",
             "core.vector",

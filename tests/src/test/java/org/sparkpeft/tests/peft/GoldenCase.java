@@ -75,7 +75,16 @@ final class GoldenCase {
     try (SafetensorsFile more = SafetensorsFile.open(folder.resolve(unsaved))) {
       for (String name : more.names()) {
         String plain = name.replace(".default", "");
-        all.put(plain, more.tensor(name).withName(plain));
+        TensorData tensor = more.tensor(name).withName(plain);
+        // Without an encoder the prompt is its own embedding, and saved already.
+        boolean known =
+            saved.tensors().values().stream()
+                .filter(t -> t.dtype().isFloating() && tensor.dtype().isFloating())
+                .filter(t -> t.shape().equals(tensor.shape()))
+                .anyMatch(t -> Arrays.equals(t.toFloats(), tensor.toFloats()));
+        if (!known) {
+          all.put(plain, tensor);
+        }
       }
       Files.createDirectories(target);
       Files.copy(

@@ -135,6 +135,13 @@ final class SparseDelta {
     return flat.scatter(indices, sum, 0).reshape(weight.getShape());
   }
 
+  /** The matrix that has {@code values [k]} at {@code indices} and zeros elsewhere. */
+  static NDArray dense(Site site, NDArray values, NDArray indices, TuningContext context) {
+    NDArray zeros = context.manager().zeros(new Shape(site.size()));
+    int columns = site.columns();
+    return zeros.scatter(indices, values, 0).reshape(site.size() / columns, columns);
+  }
+
   Map<String, float[]> fuse(ParameterVector parameters, MethodState state, BaseWeights base) {
     Map<String, float[]> fused = new LinkedHashMap<>();
     for (Site site : sites) {

@@ -206,11 +206,9 @@ class SpielTest {
     assertThat(SlotSteering.share(targets, 1e9).sites())
         .extracting(SparseDelta.Site::count)
         .containsExactly(100, 300);
-    SpielAg.Config some = ag("linear", 0);
     SpielAg.Config one =
         new SpielAg.Config(
             TargetModules.of("a"), List.of(), List.of(), 0, .1, 20, 5, .2, "linear", List.of());
-    assertThat(some.density()).isEqualTo(0.01);
     // 440 parameters with biases, a tenth of them in the one target
     assertThat(new SpielAg().attach(one, modules).shapes())
         .isEqualTo(Map.of("a.sparse_values", List.of(44)));

@@ -1,10 +1,14 @@
 package org.sparkpeft.core.peft.sparse;
 
+import java.util.List;
+import java.util.Set;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.peft.RoundDecision;
+import org.sparkpeft.core.peft.TargetModules;
+import org.sparkpeft.core.peft.TargetSelection;
 
 /** Checks that several methods share. */
 final class Checks {
@@ -55,5 +59,16 @@ final class Checks {
           "peft_type", peftType + " acts on a transformer's layers, which this model does not have");
     }
     return modules.structure();
+  }
+
+  /** Matches every layer. */
+  static final TargetModules EVERYTHING = new TargetModules(List.of(), ".*");
+
+  /** The targets outside the task head, of any kind. */
+  static List<ModuleSpec> body(
+      ModuleTree modules, TargetModules targets, List<String> exclude, List<Integer> layers) {
+    ModuleTree body = modules.without(modules.all().stream().filter(ModuleSpec::isHead).toList());
+    return TargetSelection.select(
+        body, targets, exclude, layers, Set.of(ModuleSpec.Kind.values()));
   }
 }

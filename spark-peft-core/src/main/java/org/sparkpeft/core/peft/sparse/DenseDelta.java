@@ -5,7 +5,9 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Predicate;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.nn.Embedding;
@@ -18,13 +20,24 @@ import org.sparkpeft.core.peft.Modification;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * {@code W + D} for every tensor of some modules, with D of W's shape trained from zero. Names are
+ * {@code W + D} for tensors of some modules, with D of W's shape trained from zero. Names are
  * LyCORIS': {@code <module>.diff} for the weight, {@code <module>.diff_b} for the bias.
+ *
+ * @param modules the layers
+ * @param tensors names of their tensors that have a difference
  */
-record DenseDelta(List<ModuleSpec> modules) {
+record DenseDelta(List<ModuleSpec> modules, Set<String> tensors) {
 
   DenseDelta {
     modules = List.copyOf(modules);
+    tensors = Set.copyOf(tensors);
+  }
+
+  /** Of every tensor. */
+  DenseDelta(List<ModuleSpec> modules) {
+    this(
+        modules,
+        modules.stream().flatMap(m -> m.tensors().keySet().stream()).collect(Collectors.toSet()));
   }
 
   /** The difference's name for a base tensor, such as {@code a.diff} for {@code a.weight}. */
@@ -42,13 +55,28 @@ record DenseDelta(List<ModuleSpec> modules) {
   /** Base tensors by the names of their differences. */
   Map<String, String> bases() {
     Map<String, String> bases = new LinkedHashMap<>();
-    modules.forEach(m -> m.tensors().keySet().forEach(t -> bases.put(name(t), t)));
+    for (ModuleSpec module : modules) {
+      for (String tensor : module.tensors().keySet()) {
+        if (tensors.contains(tensor)) {
+          bases.put(name(tensor), tensor);
+        }
+      }
+    }
     return bases;
   }
 
   Map<String, List<Integer>> shapes() {
     Map<String, List<Integer>> shapes = new LinkedHashMap<>();
-    modules.forEach(m -> m.tensors().forEach((tensor, shape) -> shapes.put(name(tensor), shape)));
+    for (ModuleSpec module : modules) {
+      module
+          .tensors()
+          .forEach(
+              (tensor, shape) -> {
+                if (tensors.contains(tensor)) {
+                  shapes.put(name(tensor), shape);
+                }
+              });
+    }
     return shapes;
   }
 
@@ -65,52 +93,63 @@ record DenseDelta(List<ModuleSpec> modules) {
   /**
    * @param trained modules whose differences get a gradient; those of others only take part
    */
-  List<Modification> modifications(MethodTensors tensors, Predicate<ModuleSpec> trained) {
+  List<Modification> modifications(MethodTensors values, Predicate<ModuleSpec> trained) {
     List<Modification> modifications = new ArrayList<>();
     for (ModuleSpec module : modules) {
       boolean own = trained.test(module);
-      NDArray weight = tensor(tensors, module.path() + ".diff", own);
-      NDArray bias = module.bias() ? tensor(tensors, module.path() + ".diff_b", own) : null;
+      NDArray weight = tensor(values, module.path() + ".weight", own);
+      NDArray bias = tensor(values, module.path() + ".bias", own);
       modifications.add(modification(module, weight, bias));
     }
     return modifications;
   }
 
-  private static NDArray tensor(MethodTensors tensors, String name, boolean trained) {
-    NDArray tensor = tensors.parameter(name);
-    return trained ? tensor : tensor.stopGradient();
+  private @Nullable NDArray tensor(MethodTensors values, String tensor, boolean trained) {
+    if (!tensors.contains(tensor)) {
+      return null;
+    }
+    NDArray difference = values.parameter(name(tensor));
+    return trained ? difference : difference.stopGradient();
   }
 
   private static Modification modification(
-      ModuleSpec module, NDArray weight, @Nullable NDArray bias) {
+      ModuleSpec module, @Nullable NDArray weight, @Nullable NDArray bias) {
     String path = module.path();
     return switch (module.kind()) {
       case LINEAR ->
           new Modification.OnLinear(
               path,
               Insertion.WEIGHT,
-              (below, layer, x) ->
-                  below.apply(
-                      new Linear(path, weight.add(layer.weight()), sum(layer.bias(), bias)), x));
+              (below, layer, x) -> {
+                NDArray shift = layer.bias() == null ? null : sum(layer.bias(), bias);
+                return below.apply(new Linear(path, sum(layer.weight(), weight), shift), x);
+              });
       case EMBEDDING ->
           new Modification.OnEmbedding(
               path,
               Insertion.WEIGHT,
-              (below, layer, ids) -> below.apply(layer, ids).add(Embedding.of(ids, weight)));
+              (below, layer, ids) -> {
+                NDArray rows = below.apply(layer, ids);
+                return weight == null ? rows : rows.add(Embedding.of(ids, weight));
+              });
       case LAYER_NORM ->
           new Modification.OnNorm(
               path,
               Insertion.WEIGHT,
-              (below, layer, x) -> {
-                NDArray shift = bias == null ? layer.bias() : bias.add(layer.bias());
-                NDArray scale = weight.add(layer.weight());
-                return below.apply(new LayerNorm(path, scale, shift, layer.epsilon()), x);
-              });
+              (below, layer, x) ->
+                  below.apply(
+                      new LayerNorm(
+                          path,
+                          sum(layer.weight(), weight),
+                          sum(layer.bias(), bias),
+                          layer.epsilon()),
+                      x));
     };
   }
 
-  private static @Nullable NDArray sum(@Nullable NDArray base, @Nullable NDArray difference) {
-    return base == null || difference == null ? base : difference.add(base);
+  /** The sum belongs to the step, as the difference does. */
+  private static NDArray sum(NDArray base, @Nullable NDArray difference) {
+    return difference == null ? base : difference.add(base);
   }
 
   Map<String, float[]> fuse(ParameterVector parameters, BaseWeights base) {

@@ -1,6 +1,7 @@
 package org.sparkpeft.core.peft.sparse;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.types.DataType;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.BitSet;
@@ -53,6 +54,7 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class Sara implements PeftMethod<Sara.Config> {
   private static final int SMALLEST_PENALISED = 65;
   private static final String ACTIVE = ".sparse_active";
+  private static final String BASE = ".sparse_base";
 
   /**
    * @param targetModules linear layers and embeddings to act on
@@ -180,7 +182,7 @@ public final class Sara implements PeftMethod<Sara.Config> {
         }
         indices.put(site.indices(), chosen);
         List<Integer> shape = List.of(chosen.length);
-        rest.floats(site.module().path() + ".sparse_base", shape, start);
+        rest.floats(site.module().path() + BASE, shape, start);
         rest.integers(site.module().path() + ACTIVE, shape, active(start, limit(start)));
       }
       return delta.state(indices).with(rest.build());
@@ -211,7 +213,7 @@ public final class Sara implements PeftMethod<Sara.Config> {
       MethodState.Builder changed = new MethodState.Builder();
       for (SparseDelta.Site site : delta.sites()) {
         String path = site.module().path();
-        float[] start = state.floats(path + ".sparse_base");
+        float[] start = state.floats(path + BASE);
         float[] values = parameters.tensor(site.values());
         int[] before = state.integers(path + ACTIVE);
         float[] now = new float[values.length];
@@ -247,10 +249,11 @@ public final class Sara implements PeftMethod<Sara.Config> {
         return;
       }
       SparseDelta.Site site = large.get((int) (context.random().doubleAt(0) * large.size()));
+      String path = site.module().path();
+      NDArray mask = tensors.state(path + ACTIVE).toType(DataType.FLOAT32, true);
       NDArray own =
-          tensors
-              .parameter(site.values())
-              .add(tensors.state(site.module().path() + ".sparse_base")); // [k]
+          tensors.parameter(site.values()).add(tensors.state(path + BASE)).mul(mask); // [k]
+      mask.attach(context.manager());
       NDArray matrix = SparseDelta.dense(site, own, tensors.state(site.indices()), context);
       NDArray norm = PolarFactor.of(matrix.stopGradient()).mul(matrix).sum();
       context.addToLoss(Scalars.times(norm, (float) config.nuclearWeight()));

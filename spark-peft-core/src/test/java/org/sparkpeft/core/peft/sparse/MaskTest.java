@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.within;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -18,14 +19,18 @@ import org.sparkpeft.core.io.DType;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
+import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
 import org.sparkpeft.core.peft.MethodState;
+import org.sparkpeft.core.peft.MethodTensors;
+import org.sparkpeft.core.peft.Probes;
 import org.sparkpeft.core.peft.RoundDecision;
 import org.sparkpeft.core.peft.StepObserver;
 import org.sparkpeft.core.peft.TargetModules;
 import org.sparkpeft.core.peft.TrainingSpan;
+import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.train.LocalResult;
 import org.sparkpeft.core.train.TunableModel;
@@ -170,6 +175,31 @@ class MaskTest {
       assertThat(factor.mul(x).sum().getFloat()).isCloseTo(8, within(1e-4f));
       assertThat(factor.matMul(factor.transpose()).toFloatArray())
           .containsExactly(new float[] {1, 0, 0, 1}, within(1e-5f));
+    }
+  }
+
+  @Test
+  void nuclearNormOfTheTrainedEntriesIsPenalised() {
+    ModuleTree modules = new ModuleTree(List.of(ModuleSpec.linear("query", 70, 70)));
+    Sara.Config config =
+        new Sara.Config(
+            TargetModules.of("query"), List.of(), List.of(), 1, 0.5, 1, 0.1, List.of());
+    AttachedMethod method = new Sara().attach(config, modules);
+    float[] w = new float[4900];
+    w[0] = 3; // not below the threshold, so not of the matrix that is penalised
+    w[71] = .25f;
+    MethodState state = method.initialState(1, n -> w);
+    try (NDManager manager = ComputeDevice.cpu().newManager()) {
+      List<NDArray> terms = new ArrayList<>();
+      TokenBatch batch = TokenBatch.of(List.of(new int[] {1}), 0);
+      TuningContext context =
+          new TuningContext(
+              manager, true, Philox.of(1, "t"), batch, Probes.none(), terms);
+      Map<String, NDArray> views =
+          Map.of("query.sparse_values", manager.zeros(new Shape(4900)));
+      method.modifications(new MethodTensors(views, MethodTensors.load(manager, state)), context);
+      assertThat(terms).hasSize(1);
+      assertThat(terms.get(0).getFloat()).isCloseTo(.025f, within(1e-5f));
     }
   }
 

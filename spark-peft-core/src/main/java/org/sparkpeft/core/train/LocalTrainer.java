@@ -183,9 +183,7 @@ public final class LocalTrainer {
   private StepObserver observer(LocalPlan plan, int updates) {
     TrainingSpan span =
         new TrainingSpan(updates, plan.progressStart(), plan.progressEnd(), plan.alone());
-    return model
-        .method()
-        .observer(model.state(), span, model.layout(), model.backbone()::frozen);
+    return model.method().observer(model.state(), span, model.layout(), model.backbone()::frozen);
   }
 
   /**

@@ -61,8 +61,7 @@ class OptimizerTest {
     // m = -.245706, v = .001996004 at age 5; one more gradient of -.6
     double m = 0.9 * -0.245706 + 0.1 * -0.6;
     double v = 0.999 * 0.001996004 + 0.001 * 0.36;
-    double expected =
-        -(m / (1 - Math.pow(0.9, 6))) / Math.sqrt(v / (1 - Math.pow(0.999, 6)));
+    double expected = -(m / (1 - Math.pow(0.9, 6))) / Math.sqrt(v / (1 - Math.pow(0.999, 6)));
     assertThat((double) parameters[0]).isCloseTo(expected, within(1e-5));
   }
 }

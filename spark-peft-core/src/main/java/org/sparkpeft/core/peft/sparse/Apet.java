@@ -124,11 +124,7 @@ public final class Apet implements PeftMethod<Apet.Config> {
     ModuleTree body = modules.without(modules.all().stream().filter(ModuleSpec::isHead).toList());
     for (ModuleSpec module :
         TargetSelection.select(
-            body,
-            config.targetModules(),
-            List.of(),
-            List.of(),
-            Set.of(ModuleSpec.Kind.LINEAR))) {
+            body, config.targetModules(), List.of(), List.of(), Set.of(ModuleSpec.Kind.LINEAR))) {
       groups.add(Group.lora(module, config.r()));
     }
     for (LayerPaths layer : modules.structure().layers()) {

@@ -56,7 +56,8 @@ final class Checks {
   static ModuleTree.Structure structure(ModuleTree modules, String peftType) {
     if (modules.structure().layers().isEmpty()) {
       throw new ConfigException(
-          "peft_type", peftType + " acts on a transformer's layers, which this model does not have");
+          "peft_type",
+          peftType + " acts on a transformer's layers, which this model does not have");
     }
     return modules.structure();
   }
@@ -68,7 +69,6 @@ final class Checks {
   static List<ModuleSpec> body(
       ModuleTree modules, TargetModules targets, List<String> exclude, List<Integer> layers) {
     ModuleTree body = modules.without(modules.all().stream().filter(ModuleSpec::isHead).toList());
-    return TargetSelection.select(
-        body, targets, exclude, layers, Set.of(ModuleSpec.Kind.values()));
+    return TargetSelection.select(body, targets, exclude, layers, Set.of(ModuleSpec.Kind.values()));
   }
 }

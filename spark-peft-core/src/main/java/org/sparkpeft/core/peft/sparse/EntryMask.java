@@ -64,7 +64,8 @@ record EntryMask(int chosen, Map<String, BitSet> masks) {
     return chosen == 0;
   }
 
-  private BitSet mask(String name) {
+  /** Entries of one tensor that are trained. */
+  BitSet mask(String name) {
     return Optional.ofNullable(masks.get(name)).orElse(new BitSet());
   }
 

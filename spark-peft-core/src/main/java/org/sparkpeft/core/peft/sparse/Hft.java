@@ -36,8 +36,8 @@ import org.sparkpeft.core.vector.ParameterVector;
  * as it is. Of an odd number in a layer, every other layer trains one more. What is trained is the
  * difference to the base, {@code W + D}. Embeddings are always trained, unless switched off.
  *
- * <p>A stage is a round of a federation (the driver draws, so all clients train the same half), or a
- * part of a training alone. Details of the categories follow a summary of the paper [unverified].
+ * <p>A stage is a round of a federation (the driver draws, so all clients train the same half), or
+ * a part of a training alone. Details of the categories follow a summary of the paper [unverified].
  */
 public final class Hft implements PeftMethod<Hft.Config> {
 
@@ -130,8 +130,7 @@ public final class Hft implements PeftMethod<Hft.Config> {
     return trained;
   }
 
-  private record Attached(
-      Config config, DenseDelta delta, List<List<List<String>>> categories)
+  private record Attached(Config config, DenseDelta delta, List<List<List<String>>> categories)
       implements AttachedMethod {
 
     @Override
@@ -191,7 +190,10 @@ public final class Hft implements PeftMethod<Hft.Config> {
     @Override
     public StepObserver observer(MethodState state, TrainingSpan span, ParameterLayout layout) {
       IntPredicate redraws =
-          span.alone() ? completed -> completed < span.updates() && stage(completed, span) != stage(completed - 1, span) : completed -> false;
+          span.alone()
+              ? completed ->
+                  completed < span.updates() && stage(completed, span) != stage(completed - 1, span)
+              : completed -> false;
       return new HeldTensors(this::held, redraws, state);
     }
 

@@ -33,9 +33,9 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * LISA, layer-wise importance sampling (Pan et al. 2024, arXiv 2403.17919): every {@code
  * lisa_interval_steps} updates, the first included, {@code lisa_activated_layers} random layers are
- * chosen; they are trained in full, the other layers stay as they are. What lies outside the layers,
- * embeddings above all, is always trained, and so are {@code modules_to_save}. What is trained is
- * the difference to the base, {@code W + D}; Adam starts anew in layers that come in.
+ * chosen; they are trained in full, the other layers stay as they are. What lies outside the
+ * layers, embeddings above all, is always trained, and so are {@code modules_to_save}. What is
+ * trained is the difference to the base, {@code W + D}; Adam starts anew in layers that come in.
  *
  * <p>In a federation the driver draws the layers of each round, so an update holds few of them.
  */
@@ -191,7 +191,9 @@ public final class Lisa implements PeftMethod<Lisa.Config> {
     @Override
     public StepObserver observer(MethodState state, TrainingSpan span, ParameterLayout layout) {
       IntPredicate redraws =
-          span.alone() ? completed -> completed % config.lisaIntervalSteps() == 0 : completed -> false;
+          span.alone()
+              ? completed -> completed % config.lisaIntervalSteps() == 0
+              : completed -> false;
       return new HeldTensors(this::held, redraws, state);
     }
 

@@ -33,10 +33,10 @@ import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * Lottery-ticket sparse fine-tuning (Ansell et al. 2021, arXiv 2110.07560): {@code W + D} is first
- * trained in full; the K entries of all tensors together that changed most are the mask; everything,
- * the head included, goes back to where it started; and only the mask is trained. One iteration. Of
- * equal changes the first count, where the public code takes all. Deltas of several trainings add,
- * which is what makes languages and tasks composable.
+ * trained in full; the K entries of all tensors together that changed most are the mask;
+ * everything, the head included, goes back to where it started; and only the mask is trained. One
+ * iteration. Of equal changes the first count, where the public code takes all. Deltas of several
+ * trainings add, which is what makes languages and tasks composable.
  *
  * <p>Entries outside the mask have no gradient, no decay and no optimiser memory, so they keep the
  * base's bits. The learning rate's schedule runs on through both phases; the public code starts it
@@ -127,16 +127,7 @@ public final class LtSft implements PeftMethod<LtSft.Config> {
   @Override
   public Config defaults() {
     return new Config(
-        Checks.EVERYTHING,
-        List.of(),
-        List.of(),
-        true,
-        0,
-        0.01,
-        0.5,
-        0,
-        0,
-        List.of("classifier"));
+        Checks.EVERYTHING, List.of(), List.of(), true, 0, 0.01, 0.5, 0, 0, List.of("classifier"));
   }
 
   @Override
@@ -148,8 +139,7 @@ public final class LtSft implements PeftMethod<LtSft.Config> {
         config,
         new DenseDelta(
             targets.stream()
-                .filter(
-                    m -> !(config.freezeLayerNorm() && m.kind() == ModuleSpec.Kind.LAYER_NORM))
+                .filter(m -> !(config.freezeLayerNorm() && m.kind() == ModuleSpec.Kind.LAYER_NORM))
                 .toList()));
   }
 

@@ -13,8 +13,8 @@ import org.sparkpeft.core.peft.TargetModules;
 import org.sparkpeft.core.random.Philox;
 
 /**
- * Model surgery (Wang et al. 2024, arXiv 2407.08770): a behaviour is edited out without training.
- * A linear probe on pooled hidden states finds the direction v of the undesired behaviour; the rows
+ * Model surgery (Wang et al. 2024, arXiv 2407.08770): a behaviour is edited out without training. A
+ * linear probe on pooled hidden states finds the direction v of the undesired behaviour; the rows
  * of the feed-forward layers that are most opposed to v, by cosine over all layers together, are
  * shifted by {@code alpha v}. In each matrix that is the rank-1 change {@code B A} with {@code B =
  * alpha * indicator(rows) [out, 1]} and {@code A = v [1, in]}, so the result is an exact LoRA
@@ -27,7 +27,8 @@ public final class ModelSurgery {
   /**
    * Trains the probe: a softmax over two classes, by Adam from zero.
    *
-   * @param features {@code [n, hidden]}, the mean of an example's last hidden states without padding
+   * @param features {@code [n, hidden]}, the mean of an example's last hidden states without
+   *     padding
    * @param undesired whether each example shows the behaviour
    * @param epochs passes; 20 is usual
    * @param rate learning rate; 1e-4 is usual
@@ -125,8 +126,7 @@ public final class ModelSurgery {
           double w = weight[r * v.length + j];
           length += w * w;
         }
-        double cosine =
-            length == 0 ? 0 : dot(weight, r * v.length, v) / (Math.sqrt(length) * norm);
+        double cosine = length == 0 ? 0 : dot(weight, r * v.length, v) / (Math.sqrt(length) * norm);
         rows.add(new Row(l, r, cosine));
       }
     }

@@ -9,7 +9,6 @@ import java.util.Set;
 import java.util.SortedMap;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.TensorData;
-import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
@@ -32,9 +31,9 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * Pivotal parameter tuning (after Chen et al. 2024, "JEN-1 DreamStyler", arXiv 2406.12292): trains
  * {@code W + D} in full, then keeps only the entries that change most for their size, {@code |D| /
- * (|W| + epsilon)}, the best share of each tensor, resets the others to the base, and goes on; {@code
- * selections} times at even distances up to {@code selection_end}, the share falling geometrically
- * to {@code density}. The paper's schedule is not public [unverified]; this is ours.
+ * (|W| + epsilon)}, the best share of each tensor, resets the others to the base, and goes on;
+ * {@code selections} times at even distances up to {@code selection_end}, the share falling
+ * geometrically to {@code density}. The paper's schedule is not public [unverified]; this is ours.
  *
  * <p>In a federation clients report the scores after a round in which a selection is due, and the
  * driver selects by their sum.
@@ -75,8 +74,7 @@ public final class Pivotal implements PeftMethod<Pivotal.Config> {
               "selection_end",
               selectionEnd,
               "must be a share in (0, 1)")
-          .require(
-              epsilon > 0 && Double.isFinite(epsilon), "epsilon", epsilon, "must be above 0")
+          .require(epsilon > 0 && Double.isFinite(epsilon), "epsilon", epsilon, "must be above 0")
           .throwIfAny();
     }
 

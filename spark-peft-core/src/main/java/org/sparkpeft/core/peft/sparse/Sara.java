@@ -325,9 +325,7 @@ public final class Sara implements PeftMethod<Sara.Config> {
       for (SparseDelta.Site site : method.delta().sites()) {
         int from = SlotSteering.offset(update, site);
         frozen(site).stream().forEach(s -> update.gradient()[from + s] = 0);
-        held.put(
-            site.values(),
-            Arrays.copyOfRange(update.parameters(), from, from + site.count()));
+        held.put(site.values(), Arrays.copyOfRange(update.parameters(), from, from + site.count()));
       }
     }
 
@@ -343,8 +341,7 @@ public final class Sara implements PeftMethod<Sara.Config> {
       if (!span.alone() || start == 1 || completed != Math.ceil(start * span.updates())) {
         return Optional.empty();
       }
-      state =
-          method.narrowed(state, ParameterVector.of(update.layout(), update.parameters()));
+      state = method.narrowed(state, ParameterVector.of(update.layout(), update.parameters()));
       for (SparseDelta.Site site : method.delta().sites()) {
         int from = SlotSteering.offset(update, site);
         for (int s = 0; s < site.count(); s++) {

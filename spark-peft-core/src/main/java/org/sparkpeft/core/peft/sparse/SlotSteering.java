@@ -138,9 +138,7 @@ final class SlotSteering {
     Map<String, float[]> values = new LinkedHashMap<>();
     for (SparseDelta.Site site : delta.sites()) {
       int from = offset(update, site);
-      values.put(
-          site.values(),
-          Arrays.copyOfRange(update.parameters(), from, from + site.count()));
+      values.put(site.values(), Arrays.copyOfRange(update.parameters(), from, from + site.count()));
     }
     MethodState after = change(delta, state, values, count, move, started);
     for (SparseDelta.Site site : delta.sites()) {
@@ -183,9 +181,7 @@ final class SlotSteering {
     float[] magnitudes = EntrySelection.magnitudes(scores);
     return (kept, dropped, count) -> {
       BitSet excluded = (BitSet) kept.clone();
-      IntStream.range(0, magnitudes.length)
-          .filter(i -> magnitudes[i] == 0)
-          .forEach(excluded::set);
+      IntStream.range(0, magnitudes.length).filter(i -> magnitudes[i] == 0).forEach(excluded::set);
       return EntrySelection.largest(magnitudes, count, excluded);
     };
   }
@@ -201,7 +197,6 @@ final class SlotSteering {
     }
     double share = Math.min(1, entries / all);
     return SparseDelta.of(
-        modules,
-        m -> (int) Math.max(1, Math.floor(share * ((double) m.in() * m.out()) + 1e-6)));
+        modules, m -> (int) Math.max(1, Math.floor(share * ((double) m.in() * m.out()) + 1e-6)));
   }
 }

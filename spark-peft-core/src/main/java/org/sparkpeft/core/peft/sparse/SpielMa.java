@@ -38,8 +38,8 @@ import org.sparkpeft.core.vector.ParameterVector;
  * entries outside the delta where the product of row and column accumulator is largest.
  *
  * <p>SM3 runs in the observer: other tensors, such as the head, keep the configured optimiser, and
- * its decay acts on v too. Accumulators are kept when slots move, and start anew in each round. In a
- * federation clients report them (rows + columns numbers a matrix), and the driver moves slots by
+ * its decay acts on v too. Accumulators are kept when slots move, and start anew in each round. In
+ * a federation clients report them (rows + columns numbers a matrix), and the driver moves slots by
  * the products of their sums, once a round.
  */
 public final class SpielMa implements PeftMethod<SpielMa.Config> {

@@ -16,8 +16,7 @@ record SpielSchedule(int steps, int window, double initialRate, String policy) {
 
   void check(Problems problems) {
     problems
-        .require(
-            steps >= 2, "reselection_steps", steps, "must be at least 2 updates; 20 is usual")
+        .require(steps >= 2, "reselection_steps", steps, "must be at least 2 updates; 20 is usual")
         .require(
             window >= 1 && window < steps,
             "selection_accumulation_steps",

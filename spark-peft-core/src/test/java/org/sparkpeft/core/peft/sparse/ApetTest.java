@@ -58,8 +58,7 @@ class ApetTest {
       assertThat(base).isBetween(1000, 2000);
       assertThat(other).isBetween(1500, 2400);
       assertThat(new Apet().attach(config(4000, 1), modules).shapes().keySet()).isEqualTo(names);
-      assertThat(new Apet().attach(config(4000, 2), modules).shapes().keySet())
-          .isNotEqualTo(names);
+      assertThat(new Apet().attach(config(4000, 2), modules).shapes().keySet()).isNotEqualTo(names);
       assertThat(one.whyNotFused().isPresent())
           .isEqualTo(names.stream().anyMatch(n -> n.contains("adapter_")));
     }
@@ -97,8 +96,7 @@ class ApetTest {
     assertThatThrownBy(() -> new Apet().attach(config(20, 1), modules))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("budget");
-    assertThatThrownBy(
-            () -> new Apet.Config(TargetModules.of("a"), 1, 1, 0, 0, 0, List.of()))
+    assertThatThrownBy(() -> new Apet.Config(TargetModules.of("a"), 1, 1, 0, 0, 0, List.of()))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("adapter_size")
         .hasMessageContaining("lora_alpha");

@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
@@ -79,7 +80,7 @@ class MaskTest {
     // each quarter of the matrix holds about a quarter of the mask
     assertThat(Arrays.stream(mask).filter(i -> i < 5000).count()).isBetween(115L, 185L);
     AttachedMethod bernoulli = new RandomMask().attach(random(0.03, "bernoulli", 7), modules);
-    int drawn = bernoulli.shapes().get("query.sparse_values").get(0);
+    int drawn = Objects.requireNonNull(bernoulli.shapes().get("query.sparse_values")).get(0);
     assertThat(drawn).isBetween(520, 680).isNotEqualTo(600);
   }
 
@@ -99,19 +100,18 @@ class MaskTest {
       TunableModel model = plain.started(1);
       LocalResult result = TinyBert.train(model, model.initialParameters(1), 40, 0.1);
       int[] mask = model.state().integers(TinyBert.QUERY + ".sparse_indices");
-      AttachedMethod method =
-          new RandomMask().attach(random(0.05, "exact", 7), model.modules());
+      AttachedMethod method = new RandomMask().attach(random(0.05, "exact", 7), model.modules());
       float[] base = Philox.of(1, "w").gaussian(32 * 32, 0.1);
       BaseWeights weights =
           name -> {
-            ModuleSpec module =
-                model.modules().find(name.replace(".weight", "")).orElseThrow();
+            ModuleSpec module = model.modules().find(name.replace(".weight", "")).orElseThrow();
             return Arrays.copyOf(base, module.in() * module.out());
           };
       float[] fused =
-          method
-              .fuse(result.parameters(), model.state(), weights)
-              .get(TinyBert.QUERY + ".weight");
+          Objects.requireNonNull(
+              method
+                  .fuse(result.parameters(), model.state(), weights)
+                  .get(TinyBert.QUERY + ".weight"));
       int changed = 0;
       for (int i = 0; i < fused.length; i++) {
         boolean inMask = Arrays.binarySearch(mask, i) >= 0;
@@ -149,8 +149,7 @@ class MaskTest {
     StepObserver observer = method.observer(state, new TrainingSpan(2, 0, 1, true), layout);
     TinyBert.Moments moments = new TinyBert.Moments();
     float[] gradient = {1, 1, 1, 1, 1};
-    StepObserver.Update update =
-        TinyBert.update(0, layout, values, gradient, Map.of(), moments);
+    StepObserver.Update update = TinyBert.update(0, layout, values, gradient, Map.of(), moments);
     observer.beforeStep(update);
     assertThat(gradient).containsExactly(1, 1, 0, 0, 0);
     values[2] = 9;
@@ -182,8 +181,7 @@ class MaskTest {
   void nuclearNormOfTheTrainedEntriesIsPenalised() {
     ModuleTree modules = new ModuleTree(List.of(ModuleSpec.linear("query", 70, 70)));
     Sara.Config config =
-        new Sara.Config(
-            TargetModules.of("query"), List.of(), List.of(), 1, 0.5, 1, 0.1, List.of());
+        new Sara.Config(TargetModules.of("query"), List.of(), List.of(), 1, 0.5, 1, 0.1, List.of());
     AttachedMethod method = new Sara().attach(config, modules);
     float[] w = new float[4900];
     w[0] = 3; // not below the threshold, so not of the matrix that is penalised
@@ -193,10 +191,8 @@ class MaskTest {
       List<NDArray> terms = new ArrayList<>();
       TokenBatch batch = TokenBatch.of(List.of(new int[] {1}), 0);
       TuningContext context =
-          new TuningContext(
-              manager, true, Philox.of(1, "t"), batch, Probes.none(), terms);
-      Map<String, NDArray> views =
-          Map.of("query.sparse_values", manager.zeros(new Shape(4900)));
+          new TuningContext(manager, true, Philox.of(1, "t"), batch, Probes.none(), terms);
+      Map<String, NDArray> views = Map.of("query.sparse_values", manager.zeros(new Shape(4900)));
       method.modifications(new MethodTensors(views, MethodTensors.load(manager, state)), context);
       assertThat(terms).hasSize(1);
       assertThat(terms.get(0).getFloat()).isCloseTo(.025f, within(1e-5f));
@@ -229,8 +225,7 @@ class MaskTest {
     assertThat(observer.wants("query.weight", 1)).isTrue();
     TinyBert.Moments moments = new TinyBert.Moments();
     Map<String, float[]> probes = Map.of("query.weight", new float[] {-7, 1, 2, -9, 50, 3});
-    StepObserver.Update update =
-        TinyBert.update(1, layout, values, new float[3], probes, moments);
+    StepObserver.Update update = TinyBert.update(1, layout, values, new float[3], probes, moments);
     observer.beforeStep(update);
     // half-way .2525 of 3 slots, rounded up: one dies (entry 0, value -.1); 3 has the largest
     // gradient outside, and 0 itself is next
@@ -261,10 +256,7 @@ class MaskTest {
                       TensorData.ofFloats(
                           "base_model.model.query.sparse_values", List.of(2), new float[2]),
                       TensorData.ofLongs(
-                          "base_model.model.query.sparse_indices",
-                          List.of(2),
-                          wrong,
-                          DType.I32))));
+                          "base_model.model.query.sparse_indices", List.of(2), wrong, DType.I32))));
       assertThatThrownBy(() -> method.load(file, n -> new float[5]))
           .isInstanceOf(FormatException.class)
           .hasMessageContaining("0..4");

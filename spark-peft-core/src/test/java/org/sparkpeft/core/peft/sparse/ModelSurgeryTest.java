@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import java.util.List;
+import java.util.Objects;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.model.ModuleSpec;
@@ -40,7 +41,9 @@ class ModelSurgeryTest {
                 System.arraycopy(values, 0, flat, layout.entry(name).offset(), values.length));
     assertThat(lora.shapes().keySet()).isEqualTo(edit.tensors().keySet());
     float[] fused =
-        lora.fuse(ParameterVector.of(layout, flat), MethodState.EMPTY, n -> ROWS).get("up.weight");
+        Objects.requireNonNull(
+            lora.fuse(ParameterVector.of(layout, flat), MethodState.EMPTY, n -> ROWS)
+                .get("up.weight"));
     assertThat(fused).containsExactly(1, 0, -1.5f, 1, 0, 3, -.5f, -1);
     float[] change = new float[8];
     for (int i = 0; i < 8; i++) {
@@ -51,8 +54,7 @@ class ModelSurgeryTest {
 
   @Test
   void tiesGoToTheLowerLayerAndRow() {
-    List<ModuleSpec> two =
-        List.of(ModuleSpec.linear("a", 2, 2), ModuleSpec.linear("b", 2, 2));
+    List<ModuleSpec> two = List.of(ModuleSpec.linear("a", 2, 2), ModuleSpec.linear("b", 2, 2));
     float[] same = {-1, 0, -1, 0};
     assertThat(ModelSurgery.mostOpposed(two, V, 3, n -> same))
         .containsExactly(
@@ -73,16 +75,14 @@ class ModelSurgeryTest {
       undesired[i] = features[i][0] - features[i][2] > 0;
     }
     float[] v = ModelSurgery.probe(features, undesired, 20, 1e-2, 16, 4);
-    double cosine =
-        (v[0] - v[2]) / Math.sqrt(2 * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]));
+    double cosine = (v[0] - v[2]) / Math.sqrt(2 * (v[0] * v[0] + v[1] * v[1] + v[2] * v[2]));
     assertThat(cosine).isGreaterThan(.97);
     assertThat(ModelSurgery.probe(features, undesired, 20, 1e-2, 16, 4)).containsExactly(v);
   }
 
   @Test
   void refusesWhatDoesNotFit() {
-    assertThatThrownBy(
-            () -> ModelSurgery.mostOpposed(LAYERS, new float[] {1, 0, 0}, 2, n -> ROWS))
+    assertThatThrownBy(() -> ModelSurgery.mostOpposed(LAYERS, new float[] {1, 0, 0}, 2, n -> ROWS))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("3 inputs");
     assertThatThrownBy(() -> ModelSurgery.mostOpposed(LAYERS, new float[2], 2, n -> ROWS))
@@ -91,8 +91,7 @@ class ModelSurgeryTest {
     assertThatThrownBy(() -> ModelSurgery.edit(LAYERS, List.of(), V, 0))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("alpha");
-    assertThatThrownBy(
-            () -> ModelSurgery.probe(new float[2][2], new boolean[3], 1, 1, 1, 1))
+    assertThatThrownBy(() -> ModelSurgery.probe(new float[2][2], new boolean[3], 1, 1, 1, 1))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("features");
   }

@@ -67,8 +67,7 @@ class SpielTest {
     sums[2] = 1;
     int[] before = {0, 3, 5, 9};
     float[] values = {.02f, -.5f, .3f, -.01f};
-    SlotChange change =
-        SlotChange.of(before, values, 10, 2, true, SlotSteering.byMagnitude(sums));
+    SlotChange change = SlotChange.of(before, values, 10, 2, true, SlotSteering.byMagnitude(sums));
     assertThat(change.slots()).containsExactly(3);
     assertThat(change.indices()).containsExactly(7);
     assertThat(change.apply(before)).containsExactly(0, 3, 5, 7);
@@ -287,13 +286,11 @@ class SpielTest {
         .as("a tenth of two slots is none")
         .containsExactly(now);
     assertThat(second.parameters()).isEqualTo(later);
-    assertThatThrownBy(
-            () -> method.decide(state, new RoundDecision.Input(1, 4, Map.of(), trained)))
+    assertThatThrownBy(() -> method.decide(state, new RoundDecision.Input(1, 4, Map.of(), trained)))
         .hasMessageContaining("query.weight");
 
     AttachedMethod approximate = new SpielMa().attach(ma(2), modules);
-    MethodState before = new MethodState.Builder().build();
-    before =
+    MethodState before =
         approximate
             .initialState(1, name -> new float[6])
             .with(

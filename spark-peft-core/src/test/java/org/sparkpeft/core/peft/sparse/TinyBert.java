@@ -9,7 +9,6 @@ import java.util.Map;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.TokenExamples;
-import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.StepObserver;
 import org.sparkpeft.core.random.Philox;
@@ -29,7 +28,8 @@ final class TinyBert {
   private TinyBert() {}
 
   static TunableModel load(PeftConfig peft) {
-    return load(ModelDirectory.open(find("golden/architectures/bert-sequence-classification")), peft);
+    return load(
+        ModelDirectory.open(find("golden/architectures/bert-sequence-classification")), peft);
   }
 
   static TunableModel load(ModelDirectory directory, PeftConfig peft) {
@@ -45,7 +45,20 @@ final class TinyBert {
   /** AdamW at rate 0.01, batches of 4. */
   static TrainConfig training(int steps, double decay) {
     return new TrainConfig(
-        1, steps, 4, 1, "adamw", 0.01, decay, 0.9, 0.999, 1e-8, 1, "constant", "federation", 0,
+        1,
+        steps,
+        4,
+        1,
+        "adamw",
+        0.01,
+        decay,
+        0.9,
+        0.999,
+        1e-8,
+        1,
+        "constant",
+        "federation",
+        0,
         false);
   }
 
@@ -141,8 +154,6 @@ final class TinyBert {
       float[] gradient,
       Map<String, float[]> probes,
       Moments moments) {
-    return new StepObserver.Update(
-        number, layout, parameters, gradient, probes, 0.1, moments);
+    return new StepObserver.Update(number, layout, parameters, gradient, probes, 0.1, moments);
   }
-
 }

@@ -30,9 +30,9 @@ import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * Sparse training with a moving mask, after DSL (Wang et al. 2022, "Towards Lightweight
- * Recommendation"; prune and grow as in RigL, Evci et al. 2019, arXiv 1911.11134), on the
- * difference to the base: {@code W + scatter(v)} with {@code v [k]} in each matrix. Every {@code
+ * Sparse training with a moving mask, after Dynamic Sparse Learning (Wang et al. 2024, arXiv
+ * 2402.02855; prune and grow as in RigL, Evci et al. 2019, arXiv 1911.11134), on the difference to
+ * the base: {@code W + scatter(v)} with {@code v [k]} in each matrix. Every {@code
  * update_frequency} updates the share u of entries with the smallest {@code |v|} dies and as many
  * grow where the dense gradient is largest, entries that just died included; what grows starts at
  * 0. u falls as a cosine from {@code initial_death_rate} to {@code final_death_rate}; its count is

@@ -29,11 +29,11 @@ import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * Pivotal parameter tuning (after Chen et al. 2024, "JEN-1 DreamStyler", arXiv 2406.12292): trains
- * {@code W + D} in full, then keeps only the entries that change most for their size, {@code |D| /
- * (|W| + epsilon)}, the best share of each tensor, resets the others to the base, and goes on;
- * {@code selections} times at even distances up to {@code selection_end}, the share falling
- * geometrically to {@code density}. The paper's schedule is not public [unverified]; this is ours.
+ * Pivotal parameter tuning (after Chen et al. 2024, JEN-1 DreamStyler): trains {@code W + D} in
+ * full, then keeps only the entries that change most for their size, {@code |D| / (|W| + epsilon)},
+ * the best share of each tensor, resets the others to the base, and goes on; {@code selections}
+ * times at even distances up to {@code selection_end}, the share falling geometrically to {@code
+ * density}. The paper's schedule is not public [unverified]; this is ours.
  *
  * <p>In a federation clients report the scores after a round in which a selection is due, and the
  * driver selects by their sum.

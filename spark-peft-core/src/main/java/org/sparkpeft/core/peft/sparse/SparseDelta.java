@@ -30,9 +30,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * {@code W + scatter(values)} for a fixed number of entries of each matrix: {@code values [k]} are
  * trained, {@code indices [k]} (row-major, each once, in any order) are state. Forward makes one
- * copy of W in a step; backward is the dense weight gradient, gathered at the indices. On a CPU
- * that is faster than touching the entries one by one above a density of about one in a thousand,
- * and no dense optimiser state exists.
+ * copy of W in a step; backward is the dense weight gradient, gathered at the indices; no dense
+ * optimiser state exists.
  *
  * <p>A file holds {@code <module>.sparse_values} and {@code <module>.sparse_indices} (int32,
  * ascending).

@@ -64,6 +64,17 @@ public interface AttachedMethod {
     return StepObserver.NONE;
   }
 
+  /**
+   * {@link #observer(MethodState, TrainingSpan, ParameterLayout)} for methods that compare with the
+   * frozen weights.
+   *
+   * @param base the frozen weights; each call copies a tensor
+   */
+  default StepObserver observer(
+      MethodState state, TrainingSpan span, ParameterLayout layout, BaseWeights base) {
+    return observer(state, span, layout);
+  }
+
   /** Decides ranks, masks and indices between two rounds, from what all clients reported. */
   default RoundDecision.Output decide(MethodState state, RoundDecision.Input input) {
     return new RoundDecision.Output(state, input.parameters());

@@ -42,6 +42,19 @@ public interface StepObserver {
      * @param second mean of their squares, likewise
      */
     void restart(int index, double first, double second, int age);
+
+    /**
+     * Starts an entry anew from gradients of it that the optimiser did not see: afterwards their
+     * means, freed from Adam's bias, are these.
+     *
+     * @param index place in the flat parameters
+     * @param mean mean of its gradients
+     * @param meanSquare mean of their squares
+     * @param age number of them
+     */
+    default void seed(int index, double mean, double meanSquare, int age) {
+      restart(index, mean, meanSquare, age);
+    }
   }
 
   /** Whether the named probe's gradient is wanted in an update. */

@@ -110,4 +110,11 @@ final class AdamW implements Optimizer {
     powers1[index] = Math.pow(beta1, age);
     powers2[index] = Math.pow(beta2, age);
   }
+
+  @Override
+  public void seed(int index, double mean, double meanSquare, int age) {
+    double unbias1 = 1 - Math.pow(beta1, age);
+    double unbias2 = 1 - Math.pow(beta2, age);
+    restart(index, mean * unbias1, meanSquare * unbias2, age);
+  }
 }

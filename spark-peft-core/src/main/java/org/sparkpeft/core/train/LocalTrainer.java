@@ -114,10 +114,11 @@ public final class LocalTrainer {
     long tokens = 0;
     model.device().bindThread();
     try (NDManager manager = model.device().newManager()) {
+      NDManager frozen = manager.newSubManager();
       BatchForward forward =
           updates > updatesPerPass(examples.size()) && FixedFeatures.fit(model, examples.size())
               ? FixedFeatures.of(model, examples, manager)
-              : model.forward(manager);
+              : model.forward(frozen);
       for (int update = 0; update < updates; update++) {
         if (plan.cancelled().getAsBoolean()) {
           throw new CancellationException(
@@ -158,7 +159,9 @@ public final class LocalTrainer {
         Optional<MethodState> changed = observer.afterStep(seen);
         if (changed.isPresent()) {
           state = changed.get();
-          forward = model.withState(state).forward(manager);
+          frozen.close();
+          frozen = manager.newSubManager();
+          forward = model.withState(state).forward(frozen);
         }
       }
     }
@@ -180,7 +183,7 @@ public final class LocalTrainer {
   private StepObserver observer(LocalPlan plan, int updates) {
     TrainingSpan span =
         new TrainingSpan(updates, plan.progressStart(), plan.progressEnd(), plan.alone());
-    return model.method().observer(model.state(), span, model.layout());
+    return model.method().observer(model.state(), span, model.layout(), model.backbone()::frozen);
   }
 
   /**

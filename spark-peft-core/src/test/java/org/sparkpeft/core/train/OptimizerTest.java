@@ -1,6 +1,7 @@
 package org.sparkpeft.core.train;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
@@ -49,5 +50,18 @@ class OptimizerTest {
     assertThat(linear.factor(0.15, 0.2, 0.2)).isCloseTo(1, Offset.offset(1e-12));
     assertThat(linear.factor(0.2, 0.25, 0.2)).isCloseTo(1, Offset.offset(1e-12));
     assertThat(linear.factor(0.6, 0.65, 0.2)).isCloseTo(0.5, Offset.offset(1e-12));
+  }
+
+  @Test
+  void seededMomentsAreFreedFromBias() {
+    AdamW adam = new AdamW(1, 0.9, 0.999, 0, 0, TensorRates.uniform(1));
+    adam.seed(0, -3.0 / 5, 2.0 / 5, 5);
+    float[] parameters = {0};
+    adam.step(parameters, new float[] {-0.6f}, 1);
+    // m = -.245706, v = .001996004 at age 5; one more gradient of -.6
+    double m = 0.9 * -0.245706 + 0.1 * -0.6;
+    double v = 0.999 * 0.001996004 + 0.001 * 0.36;
+    double expected = -(m / (1 - Math.pow(0.9, 6))) / Math.sqrt(v / (1 - Math.pow(0.999, 6)));
+    assertThat((double) parameters[0]).isCloseTo(expected, within(1e-5));
   }
 }

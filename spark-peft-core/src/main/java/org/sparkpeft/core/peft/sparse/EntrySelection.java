@@ -1,0 +1,98 @@
+package org.sparkpeft.core.peft.sparse;
+
+import java.util.Arrays;
+import java.util.BitSet;
+import org.sparkpeft.core.random.Philox;
+
+/** Chooses entries of flat tensors. Ties go to the lower index, so results never vary. */
+final class EntrySelection {
+  private static final int CHUNK = 4096;
+
+  private EntrySelection() {}
+
+  /**
+   * The entries with the largest scores.
+   *
+   * @param count how many; fewer are returned if fewer are allowed
+   * @param excluded entries not to choose
+   * @return largest score first
+   */
+  static int[] largest(float[] scores, int count, BitSet excluded) {
+    float[] allowed = new float[scores.length];
+    int n = 0;
+    for (int i = 0; i < scores.length; i++) {
+      if (!excluded.get(i)) {
+        allowed[n++] = scores[i];
+      }
+    }
+    int wanted = Math.min(count, n);
+    if (wanted == 0) {
+      return new int[0];
+    }
+    Arrays.sort(allowed, 0, n);
+    float threshold = allowed[n - wanted];
+    int above = 0;
+    for (int i = n - wanted; i < n; i++) {
+      above += allowed[i] > threshold ? 1 : 0;
+    }
+    Integer[] chosen = new Integer[wanted];
+    int first = 0;
+    int tied = above;
+    for (int i = 0; i < scores.length && (first < above || tied < wanted); i++) {
+      if (excluded.get(i)) {
+        continue;
+      }
+      if (scores[i] > threshold) {
+        chosen[first++] = i;
+      } else if (scores[i] == threshold && tied < wanted) {
+        chosen[tied++] = i;
+      }
+    }
+    Arrays.sort(chosen, 0, above, (a, b) -> Float.compare(scores[b], scores[a]));
+    return Arrays.stream(chosen).mapToInt(Integer::intValue).toArray();
+  }
+
+  static int[] largest(float[] scores, int count) {
+    return largest(scores, count, new BitSet());
+  }
+
+  /** {@code count} of {@code n} entries, each set equally likely, ascending (Knuth's method S). */
+  static int[] random(Philox random, int n, int count) {
+    int[] chosen = new int[count];
+    double[] numbers = new double[CHUNK];
+    int found = 0;
+    for (int i = 0; i < n && found < count; i++) {
+      if (i % CHUNK == 0) {
+        random.doubles(i, CHUNK, numbers);
+      }
+      if (numbers[i % CHUNK] * (n - i) < count - found) {
+        chosen[found++] = i;
+      }
+    }
+    return chosen;
+  }
+
+  /** Each of {@code n} entries with the same probability, ascending. */
+  static int[] bernoulli(Philox random, int n, double probability) {
+    int[] chosen = new int[n];
+    double[] numbers = new double[CHUNK];
+    int found = 0;
+    for (int i = 0; i < n; i++) {
+      if (i % CHUNK == 0) {
+        random.doubles(i, CHUNK, numbers);
+      }
+      if (numbers[i % CHUNK] < probability) {
+        chosen[found++] = i;
+      }
+    }
+    return Arrays.copyOf(chosen, found);
+  }
+
+  static float[] magnitudes(float[] values) {
+    float[] magnitudes = new float[values.length];
+    for (int i = 0; i < values.length; i++) {
+      magnitudes[i] = Math.abs(values[i]);
+    }
+    return magnitudes;
+  }
+}

@@ -82,19 +82,23 @@ class PackageDirectionTest {
             "core.io",
             DJL,
             JACKSON));
-    table.put(
-        "core.peft.sharing",
-        "core.peft.additive",
-        List.of(
-            "core.peft",
-            "core.vector",
-            "core.nn",
-            "core.model",
-            "core.engine",
-            "core.random",
-            "core.error",
-            "core.io",
-            DJL));
+    for (String family :
+        List.of("additive", "allocation", "lora", "reparam", "sharing", "sparse")) {
+      table.put(
+          "core.peft." + family,
+          List.of(
+              "core.peft",
+              "core.vector",
+              "core.nn",
+              "core.model",
+              "core.random",
+              "core.engine",
+              "core.io",
+              "core.text",
+              "core.error",
+              DJL,
+              JACKSON));
+    }
     table.put(
         "core.train",
         List.of(

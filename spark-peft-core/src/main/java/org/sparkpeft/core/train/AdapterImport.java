@@ -17,6 +17,7 @@ import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -73,6 +74,7 @@ public final class AdapterImport {
   }
 
   private static void requireSameSettings(PeftConfig ours, PeftConfig theirs) {
+    PeftMethod<?> method = PeftMethods.named(ours.peftType());
     Map<String, Object> mine = PeftMethods.writeConfig(ours);
     PeftMethods.writeConfig(theirs)
         .forEach(
@@ -80,7 +82,8 @@ public final class AdapterImport {
               boolean decides =
                   !SHOWN_BY_TENSORS.contains(key)
                       && !key.endsWith("_dropout")
-                      && !key.startsWith("init_");
+                      && !(method.mattersAtStartOnly(key, value)
+                          && method.mattersAtStartOnly(key, mine.get(key)));
               if (decides && !Objects.equals(value, mine.get(key))) {
                 throw new ConfigException(
                     key,

@@ -10,6 +10,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
+import java.util.Optional;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
@@ -26,6 +28,7 @@ import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.peft.LoraConfig;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.train.AdapterImport;
 import org.sparkpeft.core.train.LocalPlan;
@@ -96,7 +99,7 @@ class HfPeftGoldenTest {
     Path scratch = Files.createDirectories(temp.resolve(golden.name()));
     ModelDirectory directory = base(golden, goldenDir, models);
     AdapterDirectory initial = golden.initial(scratch);
-    PeftConfig config = AdapterImport.config(initial);
+    PeftConfig config = withOptimizer(AdapterImport.config(initial), golden);
     List<String> labels = IntStream.range(0, 4).mapToObj(i -> "label" + i).toList();
     TaskConfig task = new TaskConfig("text-classification", labels, "auto", 32);
     GoldenCase.Rows rows = golden.rows();
@@ -124,8 +127,15 @@ class HfPeftGoldenTest {
       after.exportAdapter(result.parameters(), exported);
       assertSameFile(AdapterDirectory.read(exported), golden.trained(scratch), golden);
       assertReadsBack(directory, task, exported, rows, golden.get("logits_final"));
+      assertSameAsLora(after, result.parameters(), golden, scratch);
       assertFused(after, directory, result.parameters(), rows, golden, scratch);
     }
+  }
+
+  /** LoRA+ is no part of PEFT's configuration, but of ours. */
+  private static PeftConfig withOptimizer(PeftConfig config, GoldenCase golden) {
+    double ratio = golden.get("optimizer").path("loraplus_lr_ratio").asDouble(1);
+    return config instanceof LoraConfig lora ? lora.withLoraplusRatio(ratio) : config;
   }
 
   private static TrainConfig training(GoldenCase golden) {
@@ -211,6 +221,53 @@ class HfPeftGoldenTest {
       }
     }
     assertThat(differences).as("adapter_config.json").isEmpty();
+  }
+
+  /**
+   * What PEFT's conversion writes: the same products (factors have free signs) under the same names
+   * and settings. PEFT forgets the classifier there.
+   */
+  private static void assertSameAsLora(
+      TunableModel model, ParameterVector trained, GoldenCase golden, Path scratch) {
+    Optional<AdapterDirectory> theirs = golden.trainedAsLora();
+    if (theirs.isEmpty()) {
+      return;
+    }
+    model.exportAsLora(trained, scratch.resolve("as-lora"));
+    AdapterDirectory ours = AdapterDirectory.read(scratch.resolve("as-lora"));
+    for (String key : List.of("r", "lora_alpha", "init_lora_weights", "rank_pattern")) {
+      assertThat(plain(ours.config().get(key)))
+          .as(key)
+          .isEqualTo(plain(theirs.get().config().get(key)));
+    }
+    for (TensorData a : theirs.get().tensors().values()) {
+      if (a.name().endsWith(".lora_A.weight")) {
+        String b = a.name().replace(".lora_A.", ".lora_B.");
+        float[] expected = product(theirs.get(), a.name(), b);
+        float[] actual = product(ours, a.name(), b);
+        for (int i = 0; i < expected.length; i++) {
+          assertThat(actual[i]).as(a.name()).isCloseTo(expected[i], Offset.offset(1e-3f));
+        }
+      }
+    }
+  }
+
+  private static float[] product(AdapterDirectory adapter, String nameA, String nameB) {
+    TensorData a = Objects.requireNonNull(adapter.tensors().get(nameA));
+    TensorData b = Objects.requireNonNull(adapter.tensors().get(nameB));
+    float[] right = a.toFloats();
+    float[] left = b.toFloats();
+    int r = a.shape().get(0);
+    int in = a.shape().get(1);
+    float[] product = new float[b.shape().get(0) * in];
+    for (int i = 0; i < product.length; i++) {
+      double sum = 0;
+      for (int q = 0; q < r; q++) {
+        sum += (double) left[i / in * r + q] * right[q * in + i % in];
+      }
+      product[i] = (float) sum;
+    }
+    return product;
   }
 
   /** As text: PEFT writes sets in any order, and 2 is 2.0. */

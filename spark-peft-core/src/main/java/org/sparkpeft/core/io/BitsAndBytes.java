@@ -95,7 +95,7 @@ public final class BitsAndBytes {
         source,
         !shape.isEmpty() && shape.stream().allMatch(size -> size >= 0),
         name + " has the shape " + state.path("shape"));
-    long count = Shapes.count(shape);
+    long count = count(source, name, shape);
     int block = state.path("blocksize").asInt();
     require(
         source,
@@ -127,6 +127,14 @@ public final class BitsAndBytes {
       return new Weight(List.copyOf(shape), Nf4.of((int) count, block, packed, nested));
     } catch (IllegalArgumentException e) {
       throw new FormatException(source, name + ": " + e.getMessage());
+    }
+  }
+
+  private static long count(String source, String name, List<Integer> shape) {
+    try {
+      return Shapes.count(shape);
+    } catch (ArithmeticException e) {
+      throw new FormatException(source, name + " " + shape + " is too large to count");
     }
   }
 

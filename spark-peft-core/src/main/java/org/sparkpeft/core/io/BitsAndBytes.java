@@ -16,8 +16,8 @@ import org.sparkpeft.core.vector.DynamicMap;
 import org.sparkpeft.core.vector.Nf4;
 
 /**
- * 4-bit weights in files, under the names of bitsandbytes: the packed bytes {@code [bytes, 1]} under
- * the weight's own name, and beside them {@code .absmax}, {@code .quant_map}, with double
+ * 4-bit weights in files, under the names of bitsandbytes: the packed bytes {@code [bytes, 1]}
+ * under the weight's own name, and beside them {@code .absmax}, {@code .quant_map}, with double
  * quantisation {@code .nested_absmax} and {@code .nested_quant_map}, and the rest as JSON in the
  * bytes of {@code .quant_state.bitsandbytes__nf4}.
  */
@@ -40,8 +40,7 @@ public final class BitsAndBytes {
    *
    * @param name for example {@code encoder.layer.0.output.dense.weight}
    */
-  public static SortedMap<String, TensorData> write(
-      String name, List<Integer> shape, Nf4 numbers) {
+  public static SortedMap<String, TensorData> write(String name, List<Integer> shape, Nf4 numbers) {
     List<TensorData> tensors = new ArrayList<>();
     byte[] packed = numbers.packed();
     tensors.add(bytes(name, List.of(packed.length, 1), packed));
@@ -84,8 +83,8 @@ public final class BitsAndBytes {
    * The weight of that name.
    *
    * @param source the file, for messages
-   * @throws FormatException if a part is missing, of another kind of quantisation, or of a size that
-   *     does not fit
+   * @throws FormatException if a part is missing, of another kind of quantisation, or of a size
+   *     that does not fit
    */
   public static Weight read(String source, String name, Map<String, TensorData> tensors) {
     JsonNode state = state(source, name, tensors);

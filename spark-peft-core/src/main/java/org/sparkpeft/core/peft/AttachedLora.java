@@ -214,13 +214,11 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
             module.path(),
             Insertion.WEIGHT,
             (below, layer, x) ->
-                below.apply(
-                    new LayerNorm(layer.path(), layer.weight(), bias, layer.epsilon()), x))
+                below.apply(new LayerNorm(layer.path(), layer.weight(), bias, layer.epsilon()), x))
         : new Modification.OnLinear(
             module.path(),
             Insertion.WEIGHT,
-            (below, layer, x) ->
-                below.apply(new Linear(layer.path(), layer.weight(), bias), x));
+            (below, layer, x) -> below.apply(new Linear(layer.path(), layer.weight(), bias), x));
   }
 
   private float[] factorA(LoraSite site, ParameterVector parameters, MethodState state) {
@@ -235,11 +233,9 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
     for (LoraSite site : sites) {
       float[] weight = base.tensor(site.path() + ".weight").clone();
       if (replacesBase(site)) {
-        site.addProduct(
-            weight, state.floats(site.nameStartA()), state.floats(site.nameStartB()));
+        site.addProduct(weight, state.floats(site.nameStartA()), state.floats(site.nameStartB()));
       }
-      site.addProduct(
-          weight, factorA(site, parameters, state), parameters.tensor(site.nameB()));
+      site.addProduct(weight, factorA(site, parameters, state), parameters.tensor(site.nameB()));
       if (config.useDora()) {
         scaleOutputs(site, weight, parameters.tensor(site.nameMagnitude()));
       }
@@ -282,7 +278,8 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
   /** With A where it is frozen, so that the file is any LoRA's. */
   @Override
   public SortedMap<String, TensorData> save(ParameterVector parameters, MethodState state) {
-    SortedMap<String, TensorData> file = new TreeMap<>(AttachedMethod.super.save(parameters, state));
+    SortedMap<String, TensorData> file =
+        new TreeMap<>(AttachedMethod.super.save(parameters, state));
     for (LoraSite site : sites) {
       if (frozen(site.nameA())) {
         String full = AdapterTensors.PREFIX + site.nameA();

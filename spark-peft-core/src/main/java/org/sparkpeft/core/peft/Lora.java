@@ -19,15 +19,15 @@ import org.sparkpeft.core.model.ModuleTree;
  * {@code A [r, rows]}, {@code B [size, r]} and no dropout.
  *
  * <ul>
- *   <li>DoRA (Liu et al. 2024, arXiv 2402.09353): {@code W' = m / |V| V} row by row, with {@code V =
- *       W + s B A} and a trained {@code m [out]} that starts as the rows' lengths; {@code |V|} is a
- *       constant to the gradient.
+ *   <li>DoRA (Liu et al. 2024, arXiv 2402.09353): {@code W' = m / |V| V} row by row, with {@code V
+ *       = W + s B A} and a trained {@code m [out]} that starts as the rows' lengths; {@code |V|} is
+ *       a constant to the gradient.
  *   <li>PiSSA (Meng et al. 2024, arXiv 2404.02948) and OLoRA (Büyükakyüz 2024, arXiv 2406.01775)
- *       start from a part {@code s B0 A0} of the weight, which the base then lacks. The base stays as
- *       it is here: {@code y = W x + s (B A - B0 A0) x}, with A0 and B0 in the state.
+ *       start from a part {@code s B0 A0} of the weight, which the base then lacks. The base stays
+ *       as it is here: {@code y = W x + s (B A - B0 A0) x}, with A0 and B0 in the state.
  *   <li>LoRA+ (Hayou et al. 2024, arXiv 2402.12354): B and vectors learn faster than A; biases do
- *       not decay. On embeddings both factors keep the common rate, where Hugging Face has a rate of
- *       its own.
+ *       not decay. On embeddings both factors keep the common rate, where Hugging Face has a rate
+ *       of its own.
  *   <li>LoRA-FA (Zhang et al. 2023, arXiv 2308.03303): A is frozen; averages of B are then exact.
  * </ul>
  *
@@ -147,8 +147,7 @@ public final class Lora implements PeftMethod<LoraConfig> {
             "velora_config")) {
       fields.put(unset, null);
     }
-    for (String off :
-        List.of("ensure_weight_tying", "fan_in_fan_out", "use_qalora")) {
+    for (String off : List.of("ensure_weight_tying", "fan_in_fan_out", "use_qalora")) {
       fields.put(off, false);
     }
     fields.put("loftq_config", Map.of());

@@ -31,8 +31,8 @@ import org.sparkpeft.core.error.Problems;
  * @param bias base biases to train: {@code none}, {@code lora_only} (those of the adapted layers)
  *     or {@code all}
  * @param loraBias whether B has a bias
- * @param loraplusLrRatio LoRA+: how many times faster than A the factor B and every vector learn, at
- *     least 1. A matter of training; not in the file
+ * @param loraplusLrRatio LoRA+: how many times faster than A the factor B and every vector learn,
+ *     at least 1. A matter of training; not in the file
  * @param freezeA LoRA-FA: A stays as it starts and only B learns. A matter of training; the file is
  *     that of LoRA
  * @param modulesToSave modules trained and saved in full
@@ -187,7 +187,8 @@ public record LoraConfig(
   }
 
   public LoraConfig withRank(int newRank) {
-    return with(newRank, loraAlpha, initLoraWeights, useDora, bias, loraBias, loraplusLrRatio, freezeA);
+    return with(
+        newRank, loraAlpha, initLoraWeights, useDora, bias, loraBias, loraplusLrRatio, freezeA);
   }
 
   public LoraConfig withAlpha(double alpha) {

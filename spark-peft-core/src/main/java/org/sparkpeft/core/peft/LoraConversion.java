@@ -9,8 +9,8 @@ import java.util.TreeMap;
 import org.sparkpeft.core.io.TensorData;
 
 /**
- * An adapter that replaces a part of the base weight, as one on the whole weight: {@code s (B A - B0
- * A0)} is a LoRA of twice the rank with {@code [A; A0]} and {@code [B, -B0]}.
+ * An adapter that replaces a part of the base weight, as one on the whole weight: {@code s (B A -
+ * B0 A0)} is a LoRA of twice the rank with {@code [A; A0]} and {@code [B, -B0]}.
  */
 final class LoraConversion {
   private LoraConversion() {}
@@ -21,10 +21,14 @@ final class LoraConversion {
     for (LoraSite site : lora.sites()) {
       // Embeddings keep their product: their factors get zeros.
       float[] startA =
-          state.find(site.nameStartA()).map(TensorData::toFloats)
+          state
+              .find(site.nameStartA())
+              .map(TensorData::toFloats)
               .orElseGet(() -> new float[site.r() * site.in()]);
       float[] startB =
-          state.find(site.nameStartB()).map(TensorData::toFloats)
+          state
+              .find(site.nameStartB())
+              .map(TensorData::toFloats)
               .orElseGet(() -> new float[site.r() * site.out()]);
       put(
           converted,

@@ -46,8 +46,8 @@ final class LoraInit {
 
   /**
    * Factors whose product, times s, is a part of the weight. PiSSA: {@code A = sqrt(S/s) Vt} and
-   * {@code B = U sqrt(S/s)} of the r largest singular values. OLoRA: the first rows of R and columns
-   * of Q of {@code W = Q R}; s times their product is taken from the base.
+   * {@code B = U sqrt(S/s)} of the r largest singular values. OLoRA: the first rows of R and
+   * columns of Q of {@code W = Q R}; s times their product is taken from the base.
    *
    * @param weight {@code [out, in]}
    */

@@ -66,8 +66,8 @@ public interface PeftMethod<C extends PeftConfig> {
   }
 
   /**
-   * Whether a field of {@code adapter_config.json} says how training starts and nothing about what a
-   * trained adapter computes.
+   * Whether a field of {@code adapter_config.json} says how training starts and nothing about what
+   * a trained adapter computes.
    *
    * @param value its value in one of two files that are compared
    */

@@ -18,7 +18,8 @@ public final class LeadingFactors {
   private final double[][] right;
 
   /** One left and one right vector for each value. */
-  private LeadingFactors(int rows, int columns, double[] values, double[][] left, double[][] right) {
+  private LeadingFactors(
+      int rows, int columns, double[] values, double[][] left, double[][] right) {
     this.rows = rows;
     this.columns = columns;
     this.values = values;
@@ -29,8 +30,8 @@ public final class LeadingFactors {
   /**
    * The {@code k} largest singular values and their vectors; in each left vector the entry of
    * largest magnitude is positive. Through the eigenvectors of the smaller of {@code W Wt} and
-   * {@code Wt W}, so values far below the largest have fewer correct digits. Where the rank is below
-   * {@code k}, the other vectors of the longer side are zero.
+   * {@code Wt W}, so values far below the largest have fewer correct digits. Where the rank is
+   * below {@code k}, the other vectors of the longer side are zero.
    *
    * @param w {@code [rows, columns]}, row-major
    * @param k 1..min(rows, columns)
@@ -151,8 +152,7 @@ public final class LeadingFactors {
 
   private static void requireRank(int k, int rows, int columns) {
     if (k < 1 || k > Math.min(rows, columns)) {
-      throw new IllegalArgumentException(
-          "rank " + k + " of a matrix of " + rows + " x " + columns);
+      throw new IllegalArgumentException("rank " + k + " of a matrix of " + rows + " x " + columns);
     }
   }
 

@@ -6,8 +6,8 @@ import java.util.Optional;
 /**
  * Numbers in 4-bit NormalFloat with one scale a block (QLoRA, Dettmers et al. 2023, arXiv
  * 2305.14314), in the layout of bitsandbytes. Blocks of the row-major numbers are divided by their
- * largest magnitude and rounded to the nearest of 16 values; a tie goes to the lower. Two codes make
- * a byte, the first in the high half; an odd count ends with the code of zero. With double
+ * largest magnitude and rounded to the nearest of 16 values; a tie goes to the lower. Two codes
+ * make a byte, the first in the high half; an odd count ends with the code of zero. With double
  * quantisation the scales less their mean are 8-bit {@link DynamicMap} codes in blocks of 256.
  * Immutable.
  */

@@ -64,8 +64,7 @@ class BitsAndBytesTest {
 
   private static void put(Map<String, TensorData> file, String json) {
     byte[] bytes = json.getBytes(StandardCharsets.UTF_8);
-    file.put(
-        STATE, TensorData.of(STATE, DType.U8, List.of(bytes.length), ByteBuffer.wrap(bytes)));
+    file.put(STATE, TensorData.of(STATE, DType.U8, List.of(bytes.length), ByteBuffer.wrap(bytes)));
   }
 
   @ParameterizedTest

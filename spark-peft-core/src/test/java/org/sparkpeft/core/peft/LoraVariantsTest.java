@@ -77,8 +77,7 @@ class LoraVariantsTest {
       TuningContext context =
           TuningContext.inference(manager, TokenBatch.of(List.of(new int[] {1}), 0));
       MethodTensors tensors = new MethodTensors(views, MethodTensors.load(manager, state));
-      Linear layer =
-          new Linear("a", manager.create(weight, new Shape(2, 2)), manager.create(bias));
+      Linear layer = new Linear("a", manager.create(weight, new Shape(2, 2)), manager.create(bias));
       return ModifiedForward.of(method.modifications(tensors, context))
           .linear(layer, manager.create(x, new Shape(1, 2)))
           .toFloatArray();
@@ -104,8 +103,7 @@ class LoraVariantsTest {
         .as("the bias is not scaled")
         .containsExactly(new float[] {17.071068f, 22.683282f}, CLOSE);
     assertThat(dora.fuse(trained, MethodState.EMPTY, base(w)).get("a.weight"))
-        .containsExactly(
-            new float[] {3.535534f, 3.535534f, 0.894427f, 1.788854f}, CLOSE);
+        .containsExactly(new float[] {3.535534f, 3.535534f, 0.894427f, 1.788854f}, CLOSE);
   }
 
   @Test
@@ -170,8 +168,7 @@ class LoraVariantsTest {
         .satisfies(
             fused ->
                 assertThat(fused.get("a.weight"))
-                    .containsExactly(
-                        pissa.fuse(trained, state, base(w)).get("a.weight"), CLOSE));
+                    .containsExactly(pissa.fuse(trained, state, base(w)).get("a.weight"), CLOSE));
     LoraConfig stabilised =
         new LoraConfig(
             3,
@@ -225,8 +222,7 @@ class LoraVariantsTest {
     Lora lora = new Lora();
     LoraConfig config = config(1, 1, "true");
     assertThat(lora.attach(config.withBias("lora_only"), modules).shapes().keySet())
-        .containsExactlyInAnyOrder(
-            "x.a.lora_A.weight", "x.a.lora_B.weight", "x.a.base_layer.bias");
+        .containsExactlyInAnyOrder("x.a.lora_A.weight", "x.a.lora_B.weight", "x.a.base_layer.bias");
     assertThat(lora.attach(config.withBias("all"), modules).shapes().keySet())
         .containsExactlyInAnyOrder(
             "x.a.lora_A.weight",

@@ -23,7 +23,8 @@ class LoraFamilyTrainingTest {
   @TempDir Path temp;
 
   @ParameterizedTest
-  @ValueSource(strings = {"VERA", "SVFIT", "TUCKER_FLORA", "DSEE", "PRUNED_DSEE", "MTLORA", "QLORA"})
+  @ValueSource(
+      strings = {"VERA", "SVFIT", "TUCKER_FLORA", "DSEE", "PRUNED_DSEE", "MTLORA", "QLORA"})
   void learnsAndSurvivesItsFile(String type) {
     ModelDirectory directory = Models.fixture("bert-sequence-classification");
     PeftConfig config = config(type);
@@ -34,8 +35,7 @@ class LoraFamilyTrainingTest {
             8, 0, 8, 1, "adamw", 2e-2, 0, 0.9, 0.999, 1e-8, 0, "constant", "round", 0, true);
     try (TunableModel loaded = TunableModel.load(directory, task, config, ComputeDevice.cpu());
         TunableModel base =
-            TunableModel.load(
-                directory, task, HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
+            TunableModel.load(directory, task, HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
       TunableModel model = loaded.started(3);
       ParameterVector start = model.initialParameters(3);
       float[][] plain = logits(base, base.initialParameters(3), examples);
@@ -53,8 +53,7 @@ class LoraFamilyTrainingTest {
       trained.exportAdapter(parameters, temp.resolve("adapter"));
       AdapterDirectory adapter = AdapterDirectory.read(temp.resolve("adapter"));
       try (TunableModel again =
-          TunableModel.load(
-              directory, task, AdapterImport.config(adapter), ComputeDevice.cpu())) {
+          TunableModel.load(directory, task, AdapterImport.config(adapter), ComputeDevice.cpu())) {
         TunableModel read = again.withState(again.importState(adapter));
         assertThat(logits(read, read.importAdapter(adapter), examples)).isDeepEqualTo(expected);
       }
@@ -67,8 +66,7 @@ class LoraFamilyTrainingTest {
           float[][] actual = logits(folded, folded.initialParameters(0), examples);
           for (int i = 0; i < actual.length; i++) {
             assertThat(actual[i])
-                .containsExactly(
-                    expected[i], org.assertj.core.data.Offset.offset(2e-5f));
+                .containsExactly(expected[i], org.assertj.core.data.Offset.offset(2e-5f));
           }
         }
       }

@@ -30,12 +30,11 @@ class Nf4Test {
     Nf4 numbers = Nf4.quantise(new float[] {0.5f, -1, 0.25f, 0, 0.1f, 2, -0.4f, -2}, 64);
     assertThat(numbers.scales()).containsExactly(2);
     assertThat(codes(numbers)).containsExactly(10, 2, 9, 7, 8, 15, 5, 0);
-    assertThat(numbers.packed()).containsExactly((byte) 0xA2, (byte) 0x97, (byte) 0x8F, (byte) 0x50);
+    assertThat(numbers.packed())
+        .containsExactly((byte) 0xA2, (byte) 0x97, (byte) 0x8F, (byte) 0x50);
     assertThat(numbers.dequantise())
         .containsExactly(
-            new float[] {
-              0.4922246f, -1.0501461f, 0.3218604f, 0, 0.1591606f, 2, -0.3695469f, -2
-            },
+            new float[] {0.4922246f, -1.0501461f, 0.3218604f, 0, 0.1591606f, 2, -0.3695469f, -2},
             Offset.offset(1e-6f));
   }
 
@@ -64,8 +63,7 @@ class Nf4Test {
     assertThat(stored.offset()).isEqualTo(2);
     assertThat(stored.codes()).containsExactly((byte) 0, (byte) 255);
     assertThat(stored.scales()).containsExactly(1);
-    assertThat(nested.scales())
-        .containsExactly(new float[] {1.0070313f, 3}, Offset.offset(1e-6f));
+    assertThat(nested.scales()).containsExactly(new float[] {1.0070313f, 3}, Offset.offset(1e-6f));
   }
 
   @Test

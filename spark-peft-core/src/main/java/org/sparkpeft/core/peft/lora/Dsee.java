@@ -35,16 +35,17 @@ import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * DSEE (Chen et al. 2021, arXiv 2111.00160): {@code y = W x + s (B A + S) x} with {@code A [r, in]},
- * {@code B [out, r]} and S zero but for {@code sparse_entries} trained entries at fixed places; {@code
- * s = lora_alpha / r} scales S too. A starts as N(0, 0.02), B and S as zero. With {@code prune_ratio},
- * that share of the base's linear weights, smallest magnitude first over all layers, counts as zero
- * once {@code prune_at} of the training is over; what was trained goes on from where it is.
+ * DSEE (Chen et al. 2021, arXiv 2111.00160): {@code y = W x + s (B A + S) x} with {@code A [r,
+ * in]}, {@code B [out, r]} and S zero but for {@code sparse_entries} trained entries at fixed
+ * places; {@code s = lora_alpha / r} scales S too. A starts as N(0, 0.02), B and S as zero. With
+ * {@code prune_ratio}, that share of the base's linear weights, smallest magnitude first over all
+ * layers, counts as zero once {@code prune_at} of the training is over; what was trained goes on
+ * from where it is.
  *
- * <p>The places are chosen on the driver, where the paper alternates between a low-rank and a sparse
- * part from a random start: here they are the entries of W that are largest once its r leading
- * singular values are taken away. Federated: averaging S is exact, averaging A and B is not; the
- * driver decides when to prune.
+ * <p>The places are chosen on the driver, where the paper alternates between a low-rank and a
+ * sparse part from a random start: here they are the entries of W that are largest once its r
+ * leading singular values are taken away. Federated: averaging S is exact, averaging A and B is
+ * not; the driver decides when to prune.
  */
 public final class Dsee implements PeftMethod<Dsee.Config> {
 
@@ -83,16 +84,14 @@ public final class Dsee implements PeftMethod<Dsee.Config> {
               loraAlpha,
               "must be above 0; usual is 2 r")
           .require(
-              sparseEntries >= 1,
-              "sparse_entries",
-              sparseEntries,
-              "must be 1 or more; usual is 64")
+              sparseEntries >= 1, "sparse_entries", sparseEntries, "must be 1 or more; usual is 64")
           .require(
               List.of("decomposed", "magnitude", "random").contains(support),
               "support",
               support,
               "must be decomposed, magnitude or random")
-          .require(pruneRatio >= 0 && pruneRatio < 1, "prune_ratio", pruneRatio, "must be in [0, 1)")
+          .require(
+              pruneRatio >= 0 && pruneRatio < 1, "prune_ratio", pruneRatio, "must be in [0, 1)")
           .require(pruneAt > 0 && pruneAt <= 1, "prune_at", pruneAt, "must be in (0, 1]")
           .throwIfAny();
     }
@@ -387,8 +386,7 @@ public final class Dsee implements PeftMethod<Dsee.Config> {
       return new Loaded(file.takeAll(shapes()), state.build());
     }
 
-    private static int[] places(
-        AdapterTensors file, String name, List<Integer> shape, int limit) {
+    private static int[] places(AdapterTensors file, String name, List<Integer> shape, int limit) {
       long[] places = file.take(AdapterTensors.PREFIX + name, shape).toLongs();
       int[] checked = new int[places.length];
       for (int i = 0; i < checked.length; i++) {

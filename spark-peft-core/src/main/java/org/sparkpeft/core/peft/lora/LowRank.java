@@ -28,12 +28,10 @@ final class LowRank {
   static Problems check(Problems problems, int r, double dropout, String dropoutField) {
     return problems
         .require(r >= 1 && r <= 4096, "r", r, "the rank must be 1..4096; set \"r\" to 8 or 16")
-        .require(
-            dropout >= 0 && dropout < 1, dropoutField, dropout, "must be in [0, 1)");
+        .require(dropout >= 0 && dropout < 1, dropoutField, dropout, "must be in [0, 1)");
   }
 
-  static List<ModuleSpec> linears(
-      ModuleTree modules, TargetModules targets, List<Integer> layers) {
+  static List<ModuleSpec> linears(ModuleTree modules, TargetModules targets, List<Integer> layers) {
     return TargetSelection.select(
         modules, targets, List.of(), layers, Set.of(ModuleSpec.Kind.LINEAR));
   }
@@ -53,8 +51,7 @@ final class LowRank {
   }
 
   /** {@code W + scale b a}, a new array; {@code b [out, r]}, {@code a [r, in]}. */
-  static float[] fused(
-      ModuleSpec module, BaseWeights base, float[] b, float[] a, double scale) {
+  static float[] fused(ModuleSpec module, BaseWeights base, float[] b, float[] a, double scale) {
     float[] weight = base.tensor(module.path() + ".weight").clone();
     addProduct(weight, b, a, module.out(), module.in(), scale);
     return weight;

@@ -55,7 +55,8 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
    * @param mode {@code matrix} or {@code matrixv2}
    * @param sharedScale s, above 0
    * @param taskScale s_t, above 0
-   * @param loraDropout probability in [0, 1) of dropping an entry of the branches' input in training
+   * @param loraDropout probability in [0, 1) of dropping an entry of the branches' input in
+   *     training
    * @param taskLayers layer numbers with task factors; empty means the last that is acted on
    * @param targetModules linear layers to act on
    * @param layersToTransform layer numbers to act on; empty means all
@@ -280,8 +281,7 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
       NDArray a = chosen(tasks, tensors.parameter(taskA(site))); // [batch, r, in]
       NDArray b = chosen(tasks, tensors.parameter(taskB(site))); // [batch, out, r]
       NDArray low = sequences.batchMatMul(a.transpose(0, 2, 1)); // [batch, seq, r]
-      NDArray y =
-          Scalars.times(low, (float) config.taskScale()).batchMatMul(b.transpose(0, 2, 1));
+      NDArray y = Scalars.times(low, (float) config.taskScale()).batchMatMul(b.transpose(0, 2, 1));
       return flat ? y.squeeze(1) : y;
     }
 

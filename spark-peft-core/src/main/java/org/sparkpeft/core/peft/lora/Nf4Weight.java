@@ -74,11 +74,7 @@ final class Nf4Weight {
   /** Each entry {@code times} times, the first {@code count} of all. */
   private static NDArray spread(NDArray values, int times, int count) {
     long blocks = values.size();
-    return values
-        .reshape(blocks, 1)
-        .broadcast(new Shape(blocks, times))
-        .flatten()
-        .get(":" + count);
+    return values.reshape(blocks, 1).broadcast(new Shape(blocks, times)).flatten().get(":" + count);
   }
 
   private static NDArray lookup(NDArray codes, float[] table, int width, NDManager step) {

@@ -45,8 +45,8 @@ public final class QLora implements PeftMethod<QLora.Config> {
    * @param loraDropout probability in [0, 1) of dropping an entry of the adapter branch's input in
    *     training
    * @param blocksize weights that share a scale: a power of 2 in 32..4096
-   * @param doubleQuant whether scales are 8-bit codes, which takes 4.13 instead of 4.5 bits a weight
-   *     in blocks of 64
+   * @param doubleQuant whether scales are 8-bit codes, which takes 4.13 instead of 4.5 bits a
+   *     weight in blocks of 64
    * @param targetModules linear layers the adapter acts on
    * @param layersToTransform layer numbers to act on; empty means all
    * @param modulesToSave modules trained and saved in full

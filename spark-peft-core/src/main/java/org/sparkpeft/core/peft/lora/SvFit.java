@@ -32,9 +32,9 @@ import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * SVFit (Sun et al. 2024, arXiv 2409.05926): trains the r largest singular values of each weight.
- * With {@code W = U S Vt}: {@code y = W x + U_r (delta * (V_rt x))}, {@code U_r [out, r]} and {@code
- * V_rt [r, in]} frozen, {@code delta [r]} from zero; {@code S_r + delta} may become negative. The
- * paper's form, with the other singular values in a frozen rest, computes the same.
+ * With {@code W = U S Vt}: {@code y = W x + U_r (delta * (V_rt x))}, {@code U_r [out, r]} and
+ * {@code V_rt [r, in]} frozen, {@code delta [r]} from zero; {@code S_r + delta} may become
+ * negative. The paper's form, with the other singular values in a frozen rest, computes the same.
  *
  * <p>Singular vectors are computed once, on the driver, and written to the file: other software
  * would find others where singular values are close. Federated: averaging delta is exact.
@@ -161,8 +161,7 @@ public final class SvFit implements PeftMethod<SvFit.Config> {
       MethodState.Builder state = new MethodState.Builder();
       bases()
           .forEach(
-              (name, shape) ->
-                  state.floats(name, shape, Objects.requireNonNull(values.get(name))));
+              (name, shape) -> state.floats(name, shape, Objects.requireNonNull(values.get(name))));
       return state.build();
     }
 
@@ -223,11 +222,7 @@ public final class SvFit implements PeftMethod<SvFit.Config> {
     public Optional<AsLora> asLora(ParameterVector parameters, MethodState state) {
       LowRank.LoraFile file = new LowRank.LoraFile();
       for (ModuleSpec site : sites) {
-        file.add(
-            site,
-            config.r(),
-            state.floats(right(site)),
-            scaledLeft(site, parameters, state));
+        file.add(site, config.r(), state.floats(right(site)), scaledLeft(site, parameters, state));
       }
       return Optional.of(
           file.build(

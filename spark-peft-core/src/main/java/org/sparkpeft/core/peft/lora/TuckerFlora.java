@@ -14,6 +14,7 @@ import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
+import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -27,7 +28,6 @@ import org.sparkpeft.core.peft.TargetModules;
 import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
-import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
@@ -45,7 +45,8 @@ public final class TuckerFlora implements PeftMethod<TuckerFlora.Config> {
    * @param r rank on the input's side, 1..4096
    * @param rOut rank on the output's side, likewise
    * @param scale s, above 0
-   * @param floraDropout probability in [0, 1) of dropping an entry of the branch's input in training
+   * @param floraDropout probability in [0, 1) of dropping an entry of the branch's input in
+   *     training
    * @param freezeFactors train G alone, between random P0 and P1
    * @param targetModules linear layers to act on
    * @param layersToTransform layer numbers to act on; empty means all
@@ -95,14 +96,7 @@ public final class TuckerFlora implements PeftMethod<TuckerFlora.Config> {
   @Override
   public Config defaults() {
     return new Config(
-        8,
-        8,
-        4,
-        0,
-        false,
-        TargetModules.of("query", "value"),
-        List.of(),
-        List.of("classifier"));
+        8, 8, 4, 0, false, TargetModules.of("query", "value"), List.of(), List.of("classifier"));
   }
 
   @Override
@@ -182,8 +176,7 @@ public final class TuckerFlora implements PeftMethod<TuckerFlora.Config> {
       MethodState.Builder state = new MethodState.Builder();
       outer()
           .forEach(
-              (name, shape) ->
-                  state.floats(name, shape, Objects.requireNonNull(values.get(name))));
+              (name, shape) -> state.floats(name, shape, Objects.requireNonNull(values.get(name))));
       return state.build();
     }
 
@@ -237,8 +230,7 @@ public final class TuckerFlora implements PeftMethod<TuckerFlora.Config> {
     /** {@code P1 Gt [out, r]}. */
     private float[] factorB(ModuleSpec site, ParameterVector parameters, MethodState state) {
       float[] core = LowRank.transposed(parameters.tensor(core(site)), config.r());
-      return LowRank.product(
-          outer(output(site), parameters, state), core, site.out(), config.r());
+      return LowRank.product(outer(output(site), parameters, state), core, site.out(), config.r());
     }
 
     /** {@code W + s P1 Gt P0t}. */
@@ -279,10 +271,7 @@ public final class TuckerFlora implements PeftMethod<TuckerFlora.Config> {
       LowRank.LoraFile file = new LowRank.LoraFile();
       for (ModuleSpec site : sites) {
         file.add(
-            site,
-            config.r(),
-            factorA(site, parameters, state),
-            factorB(site, parameters, state));
+            site, config.r(), factorA(site, parameters, state), factorB(site, parameters, state));
       }
       return Optional.of(
           file.build(

@@ -29,13 +29,13 @@ import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * VeRA (Kopiczko et al. 2023, arXiv 2310.11454): {@code y = W x + lambda_b * (B[:out] (lambda_d *
- * (A[:, :in] x)))} with {@code A [r, most in]} and {@code B [most out, r]} random, frozen and shared
- * by all layers; trained are {@code lambda_d [r]}, which starts as {@code d_initial}, and {@code
- * lambda_b [out]}, which starts as zero.
+ * (A[:, :in] x)))} with {@code A [r, most in]} and {@code B [most out, r]} random, frozen and
+ * shared by all layers; trained are {@code lambda_d [r]}, which starts as {@code d_initial}, and
+ * {@code lambda_b [out]}, which starts as zero.
  *
- * <p>The projections are drawn from {@code projection_prng_key} alone and written to the file, since
- * Hugging Face would draw others. Federated: the product of the two vectors is averaged factor by
- * factor, with common projections.
+ * <p>The projections are drawn from {@code projection_prng_key} alone and written to the file,
+ * since Hugging Face would draw others. Federated: the product of the two vectors is averaged
+ * factor by factor, with common projections.
  */
 public final class Vera implements PeftMethod<Vera.Config> {
 
@@ -100,21 +100,13 @@ public final class Vera implements PeftMethod<Vera.Config> {
   @Override
   public Config defaults() {
     return new Config(
-        256,
-        TargetModules.of("query", "value"),
-        0,
-        true,
-        0,
-        0.1,
-        List.of(),
-        List.of("classifier"));
+        256, TargetModules.of("query", "value"), 0, true, 0, 0.1, List.of(), List.of("classifier"));
   }
 
   @Override
   public Config fileDefaults() {
     Config ours = defaults();
-    return new Config(
-        ours.r, ours.targetModules, 0, true, 0, ours.dInitial, List.of(), List.of());
+    return new Config(ours.r, ours.targetModules, 0, true, 0, ours.dInitial, List.of(), List.of());
   }
 
   @Override
@@ -274,8 +266,7 @@ public final class Vera implements PeftMethod<Vera.Config> {
       file.takeAll(SHARED, shapes)
           .forEach(
               (name, values) ->
-                  state.floats(
-                      name, java.util.Objects.requireNonNull(shapes.get(name)), values));
+                  state.floats(name, java.util.Objects.requireNonNull(shapes.get(name)), values));
       return new Loaded(file.takeAll(shapes()), state.build());
     }
 
@@ -284,10 +275,7 @@ public final class Vera implements PeftMethod<Vera.Config> {
       LowRank.LoraFile file = new LowRank.LoraFile();
       for (ModuleSpec site : sites) {
         file.add(
-            site,
-            config.r(),
-            factorA(site, parameters, state),
-            factorB(site, parameters, state));
+            site, config.r(), factorA(site, parameters, state), factorB(site, parameters, state));
       }
       return Optional.of(
           file.build(

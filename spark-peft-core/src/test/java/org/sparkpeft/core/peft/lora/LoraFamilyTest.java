@@ -182,9 +182,7 @@ class LoraFamilyTest {
     assertThat(loaded.state()).isEqualTo(state);
     assertAsLora(svfit, trained, state, one(2, 2), w);
     assertThatThrownBy(
-            () ->
-                new SvFit()
-                    .attach(new SvFit.Config(3, TARGET, List.of(), List.of()), one(2, 9)))
+            () -> new SvFit().attach(new SvFit.Config(3, TARGET, List.of(), List.of()), one(2, 9)))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("a has 2 singular values, got 3");
   }
@@ -289,8 +287,7 @@ class LoraFamilyTest {
                 "a.lora_B.weight", new float[] {1, 0},
                 "a.dsee_S", new float[] {0.5f}));
     assertThat(dsee.fuse(trained, state, base(w)).get("a.weight")).containsExactly(1, 2, 1, 1);
-    assertThat(output(dsee, trained, state, w, new int[2], 1, 0, 0, 1))
-        .containsExactly(1, 1, 2, 1);
+    assertThat(output(dsee, trained, state, w, new int[2], 1, 0, 0, 1)).containsExactly(1, 1, 2, 1);
     assertThat(dsee.load(new AdapterTensors("saved", dsee.save(trained, state)), base(w)).state())
         .isEqualTo(state);
     assertThat(ParameterLayout.of(dsee.shapes()).size()).isEqualTo(2 + 2 + 1);
@@ -330,9 +327,7 @@ class LoraFamilyTest {
 
   private static MethodState decided(
       AttachedMethod method, MethodState state, ParameterVector parameters, int round) {
-    return method
-        .decide(state, new RoundDecision.Input(round, 10, Map.of(), parameters))
-        .state();
+    return method.decide(state, new RoundDecision.Input(round, 10, Map.of(), parameters)).state();
   }
 
   private static StepObserver.Update update(int number, ParameterLayout layout) {
@@ -342,8 +337,7 @@ class LoraFamilyTest {
   }
 
   private static MtLora.Config mtLora(String mode) {
-    return new MtLora.Config(
-        1, 1, 2, mode, 1, 2, 0, List.of(), TARGET, List.of(), List.of());
+    return new MtLora.Config(1, 1, 2, mode, 1, 2, 0, List.of(), TARGET, List.of(), List.of());
   }
 
   @Test
@@ -371,8 +365,7 @@ class LoraFamilyTest {
               1,
               2);
       assertThat(y)
-          .isEqualTo(
-              mode.equals("matrix") ? new float[] {1, 4, 1, 2} : new float[] {3, 4, 3, 2});
+          .isEqualTo(mode.equals("matrix") ? new float[] {1, 4, 1, 2} : new float[] {3, 4, 3, 2});
     }
   }
 
@@ -390,10 +383,8 @@ class LoraFamilyTest {
             "l.1.x.a.task_lora_B");
     assertThat(mtlora.whyNotFused()).contains("each task has weights of its own");
     AttachedMethod single = new MtLora().attach(mtLora("matrix"), one(2, 2));
-    ParameterVector start =
-        parameters(single, single.initialValues(1, MethodState.EMPTY, base()));
-    assertThat(
-            output(single, start, MethodState.EMPTY, new float[] {1, 2, 3, 4}, new int[1], 1, 1))
+    ParameterVector start = parameters(single, single.initialValues(1, MethodState.EMPTY, base()));
+    assertThat(output(single, start, MethodState.EMPTY, new float[] {1, 2, 3, 4}, new int[1], 1, 1))
         .containsExactly(3, 7);
     assertThatThrownBy(
             () -> output(single, start, MethodState.EMPTY, new float[4], new int[] {2}, 1, 1))
@@ -404,16 +395,14 @@ class LoraFamilyTest {
   @ParameterizedTest
   @ValueSource(booleans = {false, true})
   void qloraComputesWithTheQuantisedWeight(boolean doubleQuant) {
-    QLora.Config config =
-        new QLora.Config(1, 1, 0, 32, doubleQuant, TARGET, List.of(), List.of());
+    QLora.Config config = new QLora.Config(1, 1, 0, 32, doubleQuant, TARGET, List.of(), List.of());
     AttachedMethod qlora = new QLora().attach(config, one(7, 501));
     float[] w = Philox.of(1, "w").gaussian(7 * 501, 1);
     MethodState state = qlora.initialState(1, base(w));
     Nf4 numbers = Nf4.quantise(w, 32);
     float[] quantised = (doubleQuant ? numbers.nested() : numbers).dequantise();
     float[] x = {1, -2, 3, 0.5f, 0, 1, 1};
-    ParameterVector start =
-        parameters(qlora, qlora.initialValues(1, state, base(w)));
+    ParameterVector start = parameters(qlora, qlora.initialValues(1, state, base(w)));
     assertThat(output(qlora, start, state, w, new int[1], x))
         .containsExactly(times(quantised, x), CLOSE);
     long bytes =
@@ -436,8 +425,7 @@ class LoraFamilyTest {
     assertThat(qlora.whyNotFused()).isPresent();
     assertThatThrownBy(() -> qlora.fuse(trained, state, base(w)))
         .isInstanceOf(IllegalStateException.class);
-    assertThatThrownBy(
-            () -> new QLora.Config(1, 1, 0, 48, true, TARGET, List.of(), List.of()))
+    assertThatThrownBy(() -> new QLora.Config(1, 1, 0, 48, true, TARGET, List.of(), List.of()))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("blocksize");
   }
@@ -457,8 +445,7 @@ class LoraFamilyTest {
       assertThat(PeftMethods.readConfig(fields).toString())
           .contains(config.toString().replaceAll(", modulesToSave.*", ""));
     }
-    assertThatThrownBy(
-            () -> new Vera.Config(8, TARGET, 0, false, 0, 0.1, List.of(), List.of()))
+    assertThatThrownBy(() -> new Vera.Config(8, TARGET, 0, false, 0, 0.1, List.of(), List.of()))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("save_projection");
     assertThatThrownBy(() -> dsee(0, "magnitude", 0))

@@ -20,22 +20,22 @@ public final class Nf4 {
 
   private static final float LEAST = 1e-38f;
   private static final float[] TABLE = {
-    -1.0f,
-    -0.6961928009986877f,
-    -0.5250730514526367f,
-    -0.39491748809814453f,
-    -0.28444138169288635f,
-    -0.18477343022823334f,
-    -0.09105003625154495f,
-    0.0f,
-    0.07958029955625534f,
-    0.16093020141124725f,
-    0.24611230194568634f,
-    0.33791524171829224f,
-    0.44070982933044434f,
-    0.5626170039176941f,
-    0.7229568362236023f,
-    1.0f
+    -1,
+    -0.6961928f,
+    -0.52507305f,
+    -0.3949175f,
+    -0.28444138f,
+    -0.18477343f,
+    -0.091050036f,
+    0,
+    0.0795803f,
+    0.1609302f,
+    0.2461123f,
+    0.33791524f,
+    0.44070983f,
+    0.562617f,
+    0.72295684f,
+    1
   };
 
   /**
@@ -124,7 +124,7 @@ public final class Nf4 {
         float scaled = whole ? values[i] * inverse : values[i] / scales[b];
         int code = DynamicMap.code(Math.max(-1, Math.min(1, scaled)), TABLE);
         int shift = (i & 1) == 0 ? 4 : 0;
-        packed[i / 2] = (byte) (packed[i / 2] & ~(0xF << shift) | code << shift);
+        packed[i / 2] = (byte) ((packed[i / 2] & ~(0xF << shift)) | (code << shift));
       }
     }
     return new Nf4(values.length, block, packed, scales, Optional.empty());
@@ -210,7 +210,7 @@ public final class Nf4 {
 
   /** Code of one number, 0..15. */
   public int code(int index) {
-    return packed[index / 2] >>> ((index & 1) == 0 ? 4 : 0) & 0xF;
+    return (packed[index / 2] >>> ((index & 1) == 0 ? 4 : 0)) & 0xF;
   }
 
   public float[] dequantise() {

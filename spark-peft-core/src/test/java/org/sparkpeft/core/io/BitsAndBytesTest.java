@@ -7,6 +7,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Random;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
@@ -40,7 +41,7 @@ class BitsAndBytesTest {
                 ? List.of(
                     "w", "w.absmax", "w.quant_map", "w.nested_absmax", "w.nested_quant_map", STATE)
                 : List.of("w", "w.absmax", "w.quant_map", STATE));
-    assertThat(file.get("w").shape()).containsExactly(1155, 1);
+    assertThat(Objects.requireNonNull(file.get("w")).shape()).containsExactly(1155, 1);
     BitsAndBytes.Weight read = BitsAndBytes.read("file", "w", file);
     assertThat(read.shape()).containsExactly(70, 33);
     assertThat(read.numbers().packed()).isEqualTo(numbers.packed());

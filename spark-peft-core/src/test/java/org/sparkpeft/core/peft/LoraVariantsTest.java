@@ -190,7 +190,7 @@ class LoraVariantsTest {
             .orElseThrow()
             .config();
     assertThat(converted.rankPattern()).isEqualTo(Map.of("a", 4));
-    assertThat(converted.alphaPattern().get("a") / Math.sqrt(4))
+    assertThat(converted.alphaPattern().getOrDefault("a", 0.0) / Math.sqrt(4))
         .isCloseTo(3 / Math.sqrt(2), Offset.offset(1e-12));
   }
 

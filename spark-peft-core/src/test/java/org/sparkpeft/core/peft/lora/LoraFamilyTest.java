@@ -9,6 +9,7 @@ import ai.djl.ndarray.types.Shape;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -159,7 +160,7 @@ class LoraFamilyTest {
     }
     Map<String, float[]> fused =
         vera.fuse(trained, state, name -> new float[name.startsWith("x") ? 2 : 20]);
-    assertThat(fused.get("x.a.weight")[1]).isCloseTo(expected, CLOSE);
+    assertThat(get(fused, "x.a.weight")[1]).isCloseTo(expected, CLOSE);
     AttachedMethod.Loaded loaded =
         vera.load(new AdapterTensors("saved", vera.save(trained, state)), base());
     assertThat(loaded.state()).isEqualTo(state);
@@ -229,13 +230,17 @@ class LoraFamilyTest {
         new TuckerFlora.Config(4, 8, 4, 0, false, TARGET, List.of(), List.of());
     AttachedMethod flora = new TuckerFlora().attach(config, one(500, 600));
     Map<String, float[]> values = flora.initialValues(1, MethodState.EMPTY, base());
-    assertThat(deviation(values.get("a.flora_P0"))).isCloseTo(Math.sqrt(1 / 8.0), offset(0.02));
-    assertThat(deviation(values.get("a.flora_P1"))).isCloseTo(0.25, offset(0.02));
+    assertThat(deviation(get(values, "a.flora_P0"))).isCloseTo(Math.sqrt(1 / 8.0), offset(0.02));
+    assertThat(deviation(get(values, "a.flora_P1"))).isCloseTo(0.25, offset(0.02));
     assertThat(ParameterLayout.of(flora.shapes()).size()).isEqualTo(4 * 500 + 8 * 600 + 4 * 8);
   }
 
   private static Offset<Double> offset(double value) {
     return Offset.offset(value);
+  }
+
+  private static float[] get(Map<String, float[]> values, String name) {
+    return Objects.requireNonNull(values.get(name));
   }
 
   private static double deviation(float[] values) {

@@ -55,6 +55,11 @@ public interface AttachedMethod {
     return TensorRole.FACTOR;
   }
 
+  /** How a tensor of a module trained in full is treated. */
+  default TensorRole savedRole(String tensor) {
+    return TensorRole.LINEAR;
+  }
+
   /**
    * Watches a client's training.
    *
@@ -141,5 +146,20 @@ public interface AttachedMethod {
    */
   default Loaded load(AdapterTensors file, BaseWeights base) {
     return new Loaded(file.takeAll(shapes()), MethodState.EMPTY);
+  }
+
+  /**
+   * An adapter as LoRA on the untouched base.
+   *
+   * @param tensors by their names in the file
+   */
+  record AsLora(LoraConfig config, SortedMap<String, TensorData> tensors) {}
+
+  /**
+   * What was trained, for readers that know no method but LoRA; empty where it has no such form.
+   * Modules trained in full are not part of it.
+   */
+  default Optional<AsLora> asLora(ParameterVector parameters, MethodState state) {
+    return Optional.empty();
   }
 }

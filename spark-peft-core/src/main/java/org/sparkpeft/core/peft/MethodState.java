@@ -1,5 +1,6 @@
 package org.sparkpeft.core.peft;
 
+import java.nio.ByteBuffer;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -77,6 +78,12 @@ public final class MethodState {
     public Builder integers(String name, List<Integer> shape, int[] values) {
       long[] longs = java.util.Arrays.stream(values).asLongStream().toArray();
       tensors.put(name, TensorData.ofLongs(name, shape, longs, DType.I32));
+      return this;
+    }
+
+    /** Bytes, for packed numbers. */
+    public Builder bytes(String name, List<Integer> shape, byte[] values) {
+      tensors.put(name, TensorData.of(name, DType.U8, shape, ByteBuffer.wrap(values.clone())));
       return this;
     }
 

@@ -2,9 +2,11 @@ package org.sparkpeft.core.peft;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import java.util.HashMap;
 import java.util.Map;
+import org.sparkpeft.core.io.DType;
 import org.sparkpeft.core.io.TensorData;
 
 /**
@@ -30,7 +32,7 @@ public final class MethodTensors {
   }
 
   /**
-   * A frozen tensor: float32, or int64 for integers so that it can index.
+   * A frozen tensor: float32, uint8 for bytes, or int64 for other integers so that it can index.
    *
    * @throws IllegalArgumentException if there is none of that name
    */
@@ -60,6 +62,9 @@ public final class MethodTensors {
 
   private static NDArray array(NDManager manager, TensorData tensor) {
     Shape shape = new Shape(tensor.shape().stream().mapToLong(Integer::longValue).toArray());
+    if (tensor.dtype() == DType.U8) {
+      return manager.create(tensor.raw(), shape, DataType.UINT8);
+    }
     return tensor.dtype().isFloating()
         ? manager.create(tensor.toFloats(), shape)
         : manager.create(tensor.toLongs(), shape);

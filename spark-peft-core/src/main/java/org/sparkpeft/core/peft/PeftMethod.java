@@ -3,6 +3,7 @@ package org.sparkpeft.core.peft;
 import java.util.Map;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.model.ModuleTree;
 
 /**
@@ -70,5 +71,15 @@ public interface PeftMethod<C extends PeftConfig> {
     SortedMap<String, Object> fields = new TreeMap<>(inertFields());
     fields.putAll(ConfigRecords.write(config));
     return fields;
+  }
+
+  /**
+   * Whether a field of {@code adapter_config.json} says how training starts and nothing about what
+   * a trained adapter computes.
+   *
+   * @param value its value in one of two files that are compared
+   */
+  default boolean mattersAtStartOnly(String field, @Nullable Object value) {
+    return field.startsWith("init_");
   }
 }

@@ -12,8 +12,8 @@ import org.sparkpeft.core.model.ModuleTree;
 
 /** Which modules of a model a configuration means, by Hugging Face PEFT's rules. */
 public final class TargetSelection {
-  /** The number of the innermost list of layers that a path runs through. */
-  private static final Pattern LAYER_NUMBER = Pattern.compile(".*\\.[^.]*\\.(\\d+)\\..*");
+  /** The number of the outermost list of layers that a path runs through. */
+  private static final Pattern LAYER_NUMBER = Pattern.compile(".*?\\.[^.]*\\.(\\d+)\\..*");
 
   private static final int SUGGESTIONS = 6;
 
@@ -34,6 +34,22 @@ public final class TargetSelection {
       List<String> exclude,
       List<Integer> layers,
       Set<ModuleSpec.Kind> kinds) {
+    return select(modules, targets, exclude, layers, List.of(), kinds);
+  }
+
+  /**
+   * As {@link #select(ModuleTree, TargetModules, List, List, Set)}, where {@code layers} count in
+   * the lists of modules with one of these names.
+   *
+   * @param lists names such as {@code layer}; empty means the outermost list
+   */
+  public static List<ModuleSpec> select(
+      ModuleTree modules,
+      TargetModules targets,
+      List<String> exclude,
+      List<Integer> layers,
+      List<String> lists,
+      Set<ModuleSpec.Kind> kinds) {
     List<ModuleSpec> selected = new ArrayList<>();
     for (ModuleSpec module : modules.all()) {
       boolean meant =
@@ -42,7 +58,7 @@ public final class TargetSelection {
               : targets.matches(module.path());
       if (!meant
           || TargetModules.anyMatches(exclude, module.path())
-          || !(layers.isEmpty() || layers.contains(layerNumber(module.path())))) {
+          || !(layers.isEmpty() || layers.contains(layerNumber(module.path(), lists)))) {
         continue;
       }
       if (!kinds.contains(module.kind())) {
@@ -58,9 +74,20 @@ public final class TargetSelection {
     return selected;
   }
 
-  private static int layerNumber(String path) {
-    Matcher matcher = LAYER_NUMBER.matcher("." + path);
-    return matcher.matches() ? Integer.parseInt(matcher.group(1)) : -1;
+  private static int layerNumber(String path, List<String> lists) {
+    List<Pattern> patterns =
+        lists.isEmpty()
+            ? List.of(LAYER_NUMBER)
+            : lists.stream()
+                .map(name -> Pattern.compile(".*?\\." + Pattern.quote(name) + "\\.(\\d+)\\..*"))
+                .toList();
+    for (Pattern pattern : patterns) {
+      Matcher matcher = pattern.matcher("." + path);
+      if (matcher.matches()) {
+        return Integer.parseInt(matcher.group(1));
+      }
+    }
+    return -1;
   }
 
   private static String nothing(

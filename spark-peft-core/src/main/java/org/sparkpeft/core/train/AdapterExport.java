@@ -7,9 +7,12 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.peft.AdapterTensors;
+import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -21,9 +24,47 @@ final class AdapterExport {
   private AdapterExport() {}
 
   static void write(TunableModel model, ParameterVector parameters, Path target) {
-    String prefix = model.method().savedModulePrefix();
-    List<TensorData> tensors = new ArrayList<>();
-    tensors.addAll(model.method().save(parameters, model.state()).values());
+    Map<String, Object> fields = new TreeMap<>(PeftMethods.writeConfig(model.peft()));
+    fields.putAll(model.method().modelFields());
+    fields.putAll(model.method().savedFields(model.state()));
+    write(
+        model,
+        parameters,
+        fields,
+        model.method().save(parameters, model.state()),
+        model.method().savedModulePrefix(),
+        target);
+  }
+
+  static void writeAsLora(TunableModel model, ParameterVector parameters, Path target) {
+    AttachedMethod.AsLora lora =
+        model
+            .method()
+            .asLora(parameters, model.state())
+            .orElseThrow(
+                () ->
+                    new ConfigException(
+                        "peft_type",
+                        "an adapter of type "
+                            + model.peft().peftType()
+                            + " cannot be written as LoRA; export it as it is"));
+    write(
+        model,
+        parameters,
+        PeftMethods.writeConfig(lora.config()),
+        lora.tensors(),
+        AdapterTensors.PREFIX,
+        target);
+  }
+
+  private static void write(
+      TunableModel model,
+      ParameterVector parameters,
+      Map<String, Object> fields,
+      Map<String, TensorData> adapter,
+      String prefix,
+      Path target) {
+    List<TensorData> tensors = new ArrayList<>(adapter.values());
     model
         .saved()
         .shapes()
@@ -40,7 +81,7 @@ final class AdapterExport {
                   tensors.add(
                       TensorData.ofFloats(prefix + name, shape, model.backbone().frozen(name))));
     }
-    AdapterDirectory.write(target, config(model, names), TensorData.byName(tensors));
+    AdapterDirectory.write(target, config(model, fields, names), TensorData.byName(tensors));
   }
 
   /** Frozen head modules that the checkpoint lacks. */
@@ -51,10 +92,9 @@ final class AdapterExport {
         .toList();
   }
 
-  private static ObjectNode config(TunableModel model, List<String> modulesToSave) {
-    Map<String, Object> fields = new TreeMap<>(PeftMethods.writeConfig(model.peft()));
-    fields.putAll(model.method().modelFields());
-    fields.putAll(model.method().savedFields(model.state()));
+  private static ObjectNode config(
+      TunableModel model, Map<String, Object> method, List<String> modulesToSave) {
+    Map<String, Object> fields = new TreeMap<>(method);
     fields.put("task_type", model.task().kind().huggingFaceType());
     fields.put("base_model_name_or_path", baseName(model));
     fields.put("inference_mode", true);

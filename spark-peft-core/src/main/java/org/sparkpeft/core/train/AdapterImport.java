@@ -17,6 +17,7 @@ import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -99,6 +100,7 @@ public final class AdapterImport {
   }
 
   private static void requireSameSettings(TunableModel model, PeftConfig theirs) {
+    PeftMethod<?> method = PeftMethods.named(model.peft().peftType());
     Map<String, Object> mine = PeftMethods.writeConfig(model.peft());
     Set<String> ofModel = model.method().modelFields().keySet();
     PeftMethods.writeConfig(theirs)
@@ -109,7 +111,8 @@ public final class AdapterImport {
                       && !BEGINNING.contains(key)
                       && !ofModel.contains(key)
                       && !key.endsWith("_dropout")
-                      && !key.startsWith("init_");
+                      && !(method.mattersAtStartOnly(key, value)
+                          && method.mattersAtStartOnly(key, mine.get(key)));
               if (decides && !Objects.equals(value, mine.get(key))) {
                 throw new ConfigException(
                     key,

@@ -340,10 +340,10 @@ public final class TunableModel implements AutoCloseable {
     return method.decide(state, input);
   }
 
-  /** How each tensor of the layout is treated; modules trained in full are plain weights. */
+  /** How each tensor of the layout is treated. */
   public Function<String, TensorRole> roles() {
     Set<String> own = method.shapes().keySet();
-    return name -> own.contains(name) ? method.role(name) : TensorRole.LINEAR;
+    return name -> own.contains(name) ? method.role(name) : method.savedRole(name);
   }
 
   /** Names in {@code modules_to_save}, given and added. */
@@ -358,6 +358,16 @@ public final class TunableModel implements AutoCloseable {
    */
   public void exportAdapter(ParameterVector parameters, Path target) {
     AdapterExport.write(this, parameters, target);
+  }
+
+  /**
+   * Writes the adapter as LoRA on the untouched base, for readers that know no other method.
+   *
+   * @throws ConfigException if the method has no such form
+   * @throws org.sparkpeft.core.error.DataException if a value is not finite
+   */
+  public void exportAsLora(ParameterVector parameters, Path target) {
+    AdapterExport.writeAsLora(this, parameters, target);
   }
 
   /**

@@ -159,7 +159,7 @@ class LoraTest {
 
   @Test
   void refusesSettingsItDoesNotImplementByName() {
-    for (String key : List.of("use_dora", "lora_bias", "fan_in_fan_out")) {
+    for (String key : List.of("use_qalora", "use_bdlora", "fan_in_fan_out")) {
       assertThatThrownBy(
               () ->
                   PeftMethods.readConfig(
@@ -170,9 +170,9 @@ class LoraTest {
     assertThatThrownBy(
             () ->
                 PeftMethods.readConfig(
-                    Map.of("peft_type", "LORA", "target_modules", List.of("q"), "bias", "all")))
+                    Map.of("peft_type", "LORA", "target_modules", List.of("q"), "bias", "some")))
         .isInstanceOf(ConfigException.class)
-        .hasMessageContaining("bias");
+        .hasMessageContaining("bias: must be none, lora_only or all, got some");
     assertThatThrownBy(() -> PeftMethods.readConfig(Map.of("peft_type", "MAGIC")))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("LORA");

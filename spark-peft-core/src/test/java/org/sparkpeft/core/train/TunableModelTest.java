@@ -7,9 +7,11 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
@@ -20,6 +22,7 @@ import org.sparkpeft.core.peft.HeadOnlyConfig;
 import org.sparkpeft.core.peft.LoraConfig;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.TargetModules;
+import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
 
 class TunableModelTest {
@@ -107,6 +110,78 @@ class TunableModelTest {
       try (TunableModel base = load(Models.fixture(fixture), HeadOnlyConfig.defaults())) {
         assertThat(distance(logits(base, base.initialParameters(0)), expected)).isGreaterThan(1e-2);
       }
+    }
+  }
+
+  static Stream<LoraConfig> variants() {
+    LoraConfig plain = lora("true", List.of(), "query", "output.dense", "word_embeddings");
+    LoraConfig linear = lora("false", List.of(), "query", "output.dense");
+    return Stream.of(
+        plain.withDora(),
+        plain.withBias("all"),
+        plain.withInit("pissa"),
+        plain.withInit("olora").withDora().withBias("lora_only"),
+        linear.withLoraBias(),
+        linear.withInit("pissa_niter_2").withFrozenA());
+  }
+
+  @ParameterizedTest
+  @MethodSource("variants")
+  void variantsOfLoraStartAsTheBaseAndSurviveFilesAndFusing(LoraConfig config) {
+    ModelDirectory directory = Models.fixture("bert-sequence-classification");
+    try (TunableModel loaded = load(directory, config);
+        TunableModel base = load(directory, HeadOnlyConfig.defaults())) {
+      TunableModel model = loaded.started(5);
+      ParameterVector start = model.initialParameters(5);
+      float[][] untouched = logits(base, base.initialParameters(5));
+      if (!config.initLoraWeights().equals("false")) {
+        assertThat(distance(logits(model, start), untouched)).isLessThan(1e-5);
+      }
+      ParameterVector trained = perturbed(start);
+      float[][] expected = logits(model, trained);
+      assertThat(distance(expected, untouched)).isGreaterThan(1e-2);
+
+      model.exportAdapter(trained, temp.resolve("adapter"));
+      AdapterDirectory adapter = AdapterDirectory.read(temp.resolve("adapter"));
+      TunableModel again = loaded.withState(loaded.importState(adapter));
+      assertThat(logits(again, again.importAdapter(adapter))).isDeepEqualTo(expected);
+
+      model.exportAsLora(trained, temp.resolve("plain"));
+      AdapterDirectory converted = AdapterDirectory.read(temp.resolve("plain"));
+      try (TunableModel plain = load(directory, AdapterImport.config(converted))) {
+        assertThat(distance(logits(plain, plain.importAdapter(converted)), expected))
+            .isLessThan(1e-5);
+      }
+      ModelDirectory fused = model.exportFused(trained, temp.resolve("fused"));
+      try (TunableModel plain = load(fused, HeadOnlyConfig.defaults())) {
+        assertThat(distance(logits(plain, plain.initialParameters(0)), expected)).isLessThan(1e-5);
+      }
+    }
+  }
+
+  private static ParameterVector perturbed(ParameterVector start) {
+    float[] values = start.toArray();
+    float[] noise = Philox.of(7, "noise").gaussian(values.length, 0.05);
+    for (int i = 0; i < values.length; i++) {
+      values[i] += noise[i];
+    }
+    return ParameterVector.wrap(start.layout(), values);
+  }
+
+  @Test
+  void anotherPartOfTheBaseIsAnotherSetting() {
+    ModelDirectory directory = Models.fixture("bert-sequence-classification");
+    try (TunableModel pissa = load(directory, lora("pissa", List.of(), "query")).started(1);
+        TunableModel plain = load(directory, lora("true", List.of(), "query"));
+        TunableModel other = load(directory, lora("gaussian", List.of(), "query"))) {
+      pissa.exportAdapter(pissa.initialParameters(1), temp.resolve("pissa"));
+      AdapterDirectory adapter = AdapterDirectory.read(temp.resolve("pissa"));
+      assertThatThrownBy(() -> plain.importAdapter(adapter))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageContaining("init_lora_weights");
+      other.exportAdapter(other.initialParameters(1), temp.resolve("other"));
+      AdapterDirectory gaussian = AdapterDirectory.read(temp.resolve("other"));
+      assertThat(plain.importAdapter(gaussian)).isEqualTo(other.initialParameters(1));
     }
   }
 

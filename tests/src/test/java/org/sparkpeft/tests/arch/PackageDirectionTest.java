@@ -100,6 +100,18 @@ class PackageDirectionTest {
               JACKSON));
     }
     table.put(
+        "core.peft.lora",
+        List.of(
+            "core.peft",
+            "core.vector",
+            "core.nn",
+            "core.model",
+            "core.engine",
+            "core.random",
+            "core.error",
+            "core.io",
+            DJL));
+    table.put(
         "core.train",
         List.of(
             "core.error",

@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.io.AdapterDirectory;
@@ -64,6 +65,14 @@ final class GoldenCase {
   /** The adapter after training, likewise. */
   AdapterDirectory trained(Path scratch) {
     return withUnsaved("adapter_final", "unsaved_final.safetensors", scratch.resolve("final"));
+  }
+
+  /** The trained adapter as PEFT converts it to one on the untouched base. */
+  Optional<AdapterDirectory> trainedAsLora() {
+    Path converted = folder.resolve("adapter_final_as_lora");
+    return Files.exists(converted)
+        ? Optional.of(AdapterDirectory.read(converted))
+        : Optional.empty();
   }
 
   private AdapterDirectory withUnsaved(String adapter, String unsaved, Path target) {

@@ -63,13 +63,19 @@ final class EntrySelection {
     int found = 0;
     for (int i = 0; i < n && found < count; i++) {
       if (i % CHUNK == 0) {
-        random.doubles(i, CHUNK, numbers);
+        doubles(random, i, numbers);
       }
       if (numbers[i % CHUNK] * (n - i) < count - found) {
         chosen[found++] = i;
       }
     }
     return chosen;
+  }
+
+  private static void doubles(Philox random, int from, double[] into) {
+    for (int i = 0; i < into.length; i++) {
+      into[i] = random.doubleAt(from + (long) i);
+    }
   }
 
   /** Each of {@code n} entries with the same probability, ascending. */
@@ -79,7 +85,7 @@ final class EntrySelection {
     int found = 0;
     for (int i = 0; i < n; i++) {
       if (i % CHUNK == 0) {
-        random.doubles(i, CHUNK, numbers);
+        doubles(random, i, numbers);
       }
       if (numbers[i % CHUNK] < probability) {
         chosen[found++] = i;

@@ -34,9 +34,12 @@ public final class AdapterImport {
    * @throws ConfigException if the method or a setting is not supported
    */
   public static PeftConfig config(AdapterDirectory adapter) {
-    return PeftMethods.readConfig(
-        new ObjectMapper()
-            .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {}));
+    return PeftMethods.readConfig(fields(adapter));
+  }
+
+  private static Map<String, Object> fields(AdapterDirectory adapter) {
+    return new ObjectMapper()
+        .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {});
   }
 
   static ParameterVector read(TunableModel model, AdapterDirectory adapter) {
@@ -46,7 +49,8 @@ public final class AdapterImport {
   static AttachedMethod.Loaded load(TunableModel model, AdapterDirectory adapter) {
     requireSameSettings(model.peft(), config(adapter));
     SortedMap<String, TensorData> tensors = adapter.tensors();
-    AdapterTensors file = new AdapterTensors(adapter.path().toString(), tensors);
+    AdapterTensors file = 
+        new AdapterTensors(adapter.path().toString(), tensors, fields(adapter));
     AttachedMethod.Loaded loaded = model.method().load(file, model.backbone()::frozen);
     Map<String, float[]> values = new LinkedHashMap<>(loaded.values());
     String prefix = model.method().savedModulePrefix();
@@ -74,11 +78,13 @@ public final class AdapterImport {
 
   private static void requireSameSettings(PeftConfig ours, PeftConfig theirs) {
     Map<String, Object> mine = PeftMethods.writeConfig(ours);
+    Set<String> training = PeftMethods.trainingFields(ours);
     PeftMethods.writeConfig(theirs)
         .forEach(
             (key, value) -> {
               boolean decides =
                   !SHOWN_BY_TENSORS.contains(key)
+                      && !training.contains(key)
                       && !key.endsWith("_dropout")
                       && !key.startsWith("init_");
               if (decides && !Objects.equals(value, mine.get(key))) {

@@ -55,6 +55,12 @@ final class Ranking {
     }
   }
 
+  /** How many steps in (from, to] are multiples of {@code interval} and above {@code warmup}. */
+  static int events(long from, long to, int interval, int warmup) {
+    long start = Math.max(from, warmup);
+    return (int) Math.max(0, to / interval - start / interval);
+  }
+
   /** Number of updates of the whole, from the mean of what clients reported; 0 if none did. */
   static int totalUpdates(Map<String, float[]> reports) {
     float[] total = reports.get(TOTAL_UPDATES);

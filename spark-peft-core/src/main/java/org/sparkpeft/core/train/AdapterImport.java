@@ -49,8 +49,7 @@ public final class AdapterImport {
   static AttachedMethod.Loaded load(TunableModel model, AdapterDirectory adapter) {
     requireSameSettings(model.peft(), config(adapter));
     SortedMap<String, TensorData> tensors = adapter.tensors();
-    AdapterTensors file = 
-        new AdapterTensors(adapter.path().toString(), tensors, fields(adapter));
+    AdapterTensors file = new AdapterTensors(adapter.path().toString(), tensors, fields(adapter));
     AttachedMethod.Loaded loaded = model.method().load(file, model.backbone()::frozen);
     Map<String, float[]> values = new LinkedHashMap<>(loaded.values());
     String prefix = model.method().savedModulePrefix();

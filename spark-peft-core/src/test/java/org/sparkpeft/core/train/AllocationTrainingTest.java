@@ -52,7 +52,20 @@ class AllocationTrainingTest {
     ListExamples examples = ListExamples.random(24, 3, 15, 160, 6);
     TrainConfig training =
         new TrainConfig(
-            1, UPDATES, 8, 1, "adamw", 1e-2, 0.01, 0.9, 0.999, 1e-8, 1, "constant", "round", 0,
+            1,
+            UPDATES,
+            8,
+            1,
+            "adamw",
+            1e-2,
+            0.01,
+            0.9,
+            0.999,
+            1e-8,
+            1,
+            "constant",
+            "round",
+            0,
             false);
     try (TunableModel loaded = TunableModel.load(directory, task, config, ComputeDevice.cpu())) {
       TunableModel model = loaded.started(3);
@@ -66,7 +79,8 @@ class AllocationTrainingTest {
           new LocalTrainer(model, training).train(start, examples, LocalPlan.alone(3));
       assertThat(result.state()).isNotEqualTo(model.state());
       assertThat(result.report()).isEmpty();
-      double last = result.losses().subList(UPDATES - 4, UPDATES).stream().mapToDouble(l -> l).sum();
+      double last =
+          result.losses().subList(UPDATES - 4, UPDATES).stream().mapToDouble(l -> l).sum();
       double first = result.losses().subList(0, 4).stream().mapToDouble(l -> l).sum();
       assertThat(last).isLessThan(first);
 
@@ -78,21 +92,17 @@ class AllocationTrainingTest {
       TunableModel same = model.withState(model.importState(adapter));
       assertThat(logits(same, same.importAdapter(adapter), examples)).isDeepEqualTo(expected);
       try (TunableModel again =
-          TunableModel.load(
-              directory, task, AdapterImport.config(adapter), ComputeDevice.cpu())) {
+          TunableModel.load(directory, task, AdapterImport.config(adapter), ComputeDevice.cpu())) {
         TunableModel read = again.withState(again.importState(adapter));
         assertThat(logits(read, read.importAdapter(adapter), examples)).isDeepEqualTo(expected);
       }
       if (after.whyNotFused().isEmpty()) {
         ModelDirectory fused = after.exportFused(result.parameters(), temp.resolve("fused"));
         try (TunableModel plain =
-            TunableModel.load(
-                fused, task, HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
+            TunableModel.load(fused, task, HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
           float[][] actual = logits(plain, plain.initialParameters(0), examples);
           for (int i = 0; i < actual.length; i++) {
-            assertThat(actual[i])
-                .usingComparatorWithPrecision(2e-5f)
-                .containsExactly(expected[i]);
+            assertThat(actual[i]).usingComparatorWithPrecision(2e-5f).containsExactly(expected[i]);
           }
         }
       }

@@ -53,7 +53,20 @@ class AdaLoraGoldenTest {
       GoldenCase.Rows rows = golden.rows();
       TrainConfig training =
           new TrainConfig(
-              1, 0, 4, 1, "adamw", 1e-3, 0.01, 0.9, 0.999, 1e-8, 0, "constant", "federation", 0,
+              1,
+              0,
+              4,
+              1,
+              "adamw",
+              1e-3,
+              0.01,
+              0.9,
+              0.999,
+              1e-8,
+              0,
+              "constant",
+              "federation",
+              0,
               false);
       LocalPlan client = new LocalPlan(1, 0, "client", 0, updates / 60.0, 0, () -> false);
       LocalResult result =
@@ -61,7 +74,8 @@ class AdaLoraGoldenTest {
               .train(model.importAdapter(initial), rows, client, updates, rows::batch);
       JsonNode modules = expected.get("importance");
       double unit = Double.NaN; // what a client divides its scores by
-      for (String module : List.of("layer.0.attention.self.query", "layer.5.attention.self.value")) {
+      for (String module :
+          List.of("layer.0.attention.self.query", "layer.5.attention.self.value")) {
         String name = "bert.encoder." + module + ".lora_E";
         float[] scores = result.report().get(name);
         JsonNode theirs = modules.get(name + ".default").get("triplet_score");

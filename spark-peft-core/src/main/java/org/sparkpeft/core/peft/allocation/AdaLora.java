@@ -3,6 +3,7 @@ package org.sparkpeft.core.peft.allocation;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.Shape;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -10,6 +11,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.stream.IntStream;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
@@ -39,13 +41,13 @@ import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * AdaLoRA (Zhang et al. 2023, arXiv 2303.10512): {@code y = W x + b + s B diag(E) A x} with {@code A
- * [r, in]}, {@code E [r, 1]}, {@code B [out, r]}, {@code r = init_r} and {@code s = lora_alpha /
- * (init_r + 1e-5)}, which does not change. The least important of all triplets (a row of A, an entry
- * of E, a column of B) lose their E until a budget of {@code target_r} for each module is reached;
- * before the last phase E may grow back. As Hugging Face has it, but for two things: of triplets
- * with equal scores no more are masked than the budget asks for, and the last update decides even
- * where {@code tfinal} is 0.
+ * AdaLoRA (Zhang et al. 2023, arXiv 2303.10512): {@code y = W x + b + s B diag(E) A x} with {@code
+ * A [r, in]}, {@code E [r, 1]}, {@code B [out, r]}, {@code r = init_r} and {@code s = lora_alpha /
+ * (init_r + 1e-5)}, which does not change. The least important of all triplets (a row of A, an
+ * entry of E, a column of B) lose their E until a budget of {@code target_r} for each module is
+ * reached; before the last phase E may grow back. As Hugging Face has it, but for two things: of
+ * triplets with equal scores no more are masked than the budget asks for, and the last update
+ * decides even where {@code tfinal} is 0.
  *
  * <p>In a federation clients report importances, each divided by its client's mean, and the driver
  * masks by the schedule's budget at the rounds' step, whatever {@code deltaT} is. Factors are
@@ -63,7 +65,8 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
    * @param deltaT steps from one masking to the next
    * @param beta1 smoothing of the sensitivity
    * @param beta2 smoothing of the uncertainty
-   * @param orthRegWeight weight of the mean of {@code |At A - I|} and {@code |B Bt - I|} in the loss
+   * @param orthRegWeight weight of the mean of {@code |At A - I|} and {@code |B Bt - I|} in the
+   *     loss
    * @param totalStep steps of the schedule; 0 for as many as the training has
    * @param loraAlpha numerator of the scaling; {@code init_r} where it is 0 or below
    */
@@ -232,14 +235,7 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
   @Override
   public Set<String> trainingFields() {
     return Set.of(
-        "target_r",
-        "tinit",
-        "tfinal",
-        "deltaT",
-        "beta1",
-        "beta2",
-        "orth_reg_weight",
-        "total_step");
+        "target_r", "tinit", "tfinal", "deltaT", "beta1", "beta2", "orth_reg_weight", "total_step");
   }
 
   @Override
@@ -325,7 +321,7 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
     @Override
     public MethodState initialState(long seed, BaseWeights base) {
       boolean[] all = new boolean[initial()];
-      java.util.Arrays.fill(all, true);
+      Arrays.fill(all, true);
       return state(all, false, config.totalStep());
     }
 
@@ -504,7 +500,7 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
         int[] mask = state.integers(site.nameE());
         int in = site.module().in();
         int out = site.module().out();
-        int[] rows = java.util.stream.IntStream.range(0, mask.length).filter(i -> mask[i] == 1).toArray();
+        int[] rows = IntStream.range(0, mask.length).filter(i -> mask[i] == 1).toArray();
         float[] a = parameters.tensor(site.nameA());
         float[] b = parameters.tensor(site.nameB());
         float[] e = parameters.tensor(site.nameE());
@@ -538,9 +534,7 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
         for (Site site : sites) {
           pattern.put(
               site.nameE(),
-              java.util.Arrays.stream(state.integers(site.nameE()))
-                  .mapToObj(bit -> bit == 1)
-                  .toList());
+              Arrays.stream(state.integers(site.nameE())).mapToObj(bit -> bit == 1).toList());
         }
         fields.put("rank_pattern", pattern);
       }
@@ -585,7 +579,9 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
                 + " times true or false, got "
                 + bits);
       }
-      return java.util.stream.IntStream.range(0, list.size()).filter(i -> Boolean.TRUE.equals(list.get(i))).toArray();
+      return IntStream.range(0, list.size())
+          .filter(i -> Boolean.TRUE.equals(list.get(i)))
+          .toArray();
     }
 
     /** The kept rows at their places, zeros elsewhere. */
@@ -652,10 +648,7 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
         return Optional.empty();
       }
       int target = attached.target();
-      int budget =
-          fixed
-              ? target
-              : budget(config, attached.initial(), target, step, total);
+      int budget = fixed ? target : budget(config, attached.initial(), target, step, total);
       kept = Ranking.best(scores(), budget);
       attached.mask(kept, layout, update.parameters());
       return Optional.of(attached.state(kept, fixed, Math.toIntExact(total)));
@@ -708,7 +701,7 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
 
     @Override
     public Map<String, float[]> report() {
-      if (span.alone()) {
+      if (span.alone() || fixed) {
         return Map.of();
       }
       Map<String, float[]> scores = new TreeMap<>();

@@ -2,8 +2,8 @@ package org.sparkpeft.core.peft.allocation;
 
 /**
  * Smoothed sensitivity and its uncertainty of a number of things (Zhang et al. 2023, arXiv
- * 2303.10512, equations 9 to 11): {@code m = b1 m + (1 - b1) I}, {@code u = b2 u + (1 - b2) |I - m|}
- * with the new m, score {@code m u}. In float32, as Hugging Face computes them.
+ * 2303.10512, equations 9 to 11): {@code m = b1 m + (1 - b1) I}, {@code u = b2 u + (1 - b2) |I -
+ * m|} with the new m, score {@code m u}. In float32, as Hugging Face computes them.
  */
 final class Importance {
   private final float[] mean;

@@ -12,6 +12,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.Function;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
@@ -43,16 +44,16 @@ import org.sparkpeft.core.vector.ParameterVector;
  * which the first {@code rank} components of a module count, and {@code s = lora_alpha / (rank +
  * 1e-5)}. The next {@code add_r} are its reserve: their A and B learn in advance under {@code E =
  * 1e-5}; the rest wait as they were drawn. A module's score is smoothed {@code sum |D * dL/dD| /
- * sqrt(size)} of {@code D = B diag(E) A s} times its uncertainty; every {@code incre_interval} steps
- * the {@code top_h} best take in their reserve, until the ranks sum up to {@code target_r} for each
- * module. Reserves do not count outside training.
+ * sqrt(size)} of {@code D = B diag(E) A s} times its uncertainty; every {@code incre_interval}
+ * steps the {@code top_h} best take in their reserve, until the ranks sum up to {@code target_r}
+ * for each module. Reserves do not count outside training.
  *
  * <p>Shapes are fixed, so {@code max_r} bounds a module's rank (ours; the paper has no bound). New
- * components warm up over {@code init_warmup} steps on top of the training's own schedule, where the
- * public code restarts a linear decay from the full rate. In a federation clients report scores,
- * each divided by the client's mean, and the driver grows after a round as often as its steps would
- * have. Hugging Face has no such method: the file holds all components and the state, and {@code
- * fuse} folds it in.
+ * components warm up over {@code init_warmup} steps on top of the training's own schedule, where
+ * the public code restarts a linear decay from the full rate. In a federation clients report
+ * scores, each divided by the client's mean, and the driver grows after a round as often as its
+ * steps would have. Hugging Face has no such method: the file holds all components and the state,
+ * and {@code fuse} folds it in.
  */
 public final class IncreLora implements PeftMethod<IncreLora.Config> {
   private static final float RESERVED = 1e-5f;
@@ -65,8 +66,8 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
    * @param addR components that a module gains at a time; usual is half of {@code target_r}
    * @param maxR largest rank of a module
    * @param topH modules that grow at a time
-   * @param initWarmup steps before the first growth, and of new components' warm-up; a training that
-   *     is not longer never grows
+   * @param initWarmup steps before the first growth, and of new components' warm-up; a training
+   *     that is not longer never grows
    * @param increInterval steps from one growth to the next
    * @param orthRegWeight weight of the mean over components of {@code | |a|^2 - 1 |} in the loss
    * @param advanceLearning whether reserves learn in advance
@@ -98,8 +99,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
       Problems problems = new Problems();
       problems
           .require(initR >= 1, "init_r", initR, "must be 1 or more; usual is 1")
-          .require(
-              targetR >= initR, "target_r", targetR, "must be at least init_r = " + initR)
+          .require(targetR >= initR, "target_r", targetR, "must be at least init_r = " + initR)
           .require(addR >= 1, "add_r", addR, "must be 1 or more; usual is half of target_r")
           .require(
               maxR >= targetR && maxR <= 512,
@@ -176,13 +176,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
   @Override
   public Set<String> trainingFields() {
     return Set.of(
-        "target_r",
-        "top_h",
-        "init_warmup",
-        "incre_interval",
-        "beta1",
-        "beta2",
-        "orth_reg_weight");
+        "target_r", "top_h", "init_warmup", "incre_interval", "beta1", "beta2", "orth_reg_weight");
   }
 
   @Override
@@ -344,7 +338,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
           .build();
     }
 
-    private Growth growth(java.util.function.Function<String, int[]> integers) {
+    private Growth growth(Function<String, int[]> integers) {
       int[] ranks = new int[modules.size()];
       int[][] learning = new int[modules.size()][];
       int[][] counted = new int[modules.size()][];
@@ -384,8 +378,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
                 .parameter(e(module))
                 .reshape(new Shape(config.maxR()))
                 .mul(tensors.state(gain(module)));
-        NDArray e =
-            context.training() ? counted.add(tensors.state(reserve(module))) : counted;
+        NDArray e = context.training() ? counted.add(tensors.state(reserve(module))) : counted;
         Optional<NDArray> probe =
             context.probe(delta(module), new Shape(module.out(), module.in()));
         modifications.add(
@@ -426,8 +419,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
         NDArray a = tensors.parameter(a(module));
         NDArray b = tensors.parameter(b(module)).transpose();
         for (NDArray rows : List.of(a, b)) {
-          NDArray first =
-              LowRank.orthogonality(rows.get(new NDIndex(":" + config.initR())));
+          NDArray first = LowRank.orthogonality(rows.get(new NDIndex(":" + config.initR())));
           NDArray lengths = rows.square().sum(new int[] {1}); // [max_r]
           NDArray ones = lengths.getManager().ones(lengths.getShape());
           NDArray term = first.add(lengths.sub(ones).abs().mul(later).sum());
@@ -446,8 +438,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
     }
 
     /** {@code B diag(E) A s} with reserves, row-major {@code [out, in]}. */
-    private float[] change(
-        int m, Growth growth, ParameterLayout layout, float[] parameters) {
+    private float[] change(int m, Growth growth, ParameterLayout layout, float[] parameters) {
       ModuleSpec module = modules.get(m);
       float scale = (float) (config.loraAlpha() / (growth.rank()[m] + 1e-5));
       float[] e = slice(layout, e(module), parameters);
@@ -456,10 +447,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
       }
       float[] delta = new float[module.in() * module.out()];
       LowRank.addProduct(
-          delta,
-          slice(layout, a(module), parameters),
-          e,
-          slice(layout, b(module), parameters));
+          delta, slice(layout, a(module), parameters), e, slice(layout, b(module), parameters));
       return delta;
     }
 
@@ -482,13 +470,11 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
       long total = Ranking.totalUpdates(input.reports());
       long before = Math.round((double) (input.round() - 1) / input.rounds() * total);
       long now = Math.round(input.progress() * total);
-      int events =
-          Ranking.events(before, now, config.increInterval(), config.initWarmup());
+      int events = Ranking.events(before, now, config.increInterval(), config.initWarmup());
       for (int i = 0; i < events && growth.growing(); i++) {
         growth = growth.grown(config, scores, Math.toIntExact(now));
       }
-      return new RoundDecision.Output(
-          events == 0 ? state : state(growth), input.parameters());
+      return new RoundDecision.Output(events == 0 ? state : state(growth), input.parameters());
     }
 
     /** Components that count; reserves are dropped. */
@@ -545,17 +531,15 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
     private final Importance importance;
     private final StepFactors factors;
     private Growth growth;
-    private Growth next;
+    private Optional<Growth> next = Optional.empty();
 
     Growing(Attached attached, Growth growth, TrainingSpan span, ParameterLayout layout) {
       Config config = attached.config();
       this.attached = attached;
       this.growth = growth;
-      this.next = growth;
       this.span = span;
       this.layout = layout;
-      this.importance =
-          new Importance(attached.modules().size(), config.beta1(), config.beta2());
+      this.importance = new Importance(attached.modules().size(), config.beta1(), config.beta2());
       this.factors = new StepFactors(layout.size());
     }
 
@@ -573,7 +557,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
         score(update);
         boolean due = step > config.initWarmup() && step % config.increInterval() == 0;
         if (span.alone() && due) {
-          next = growth.grown(config, scores(), Math.toIntExact(step));
+          next = Optional.of(growth.grown(config, scores(), Math.toIntExact(step)));
         }
       }
       limit(step);
@@ -658,11 +642,12 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
     @Override
     public Optional<MethodState> afterStep(Update update) {
       factors.apply(update.parameters());
-      if (next == growth) {
+      if (next.isEmpty()) {
         return Optional.empty();
       }
       Growth before = growth;
-      growth = next;
+      growth = next.get();
+      next = Optional.empty();
       restart(before, update);
       return Optional.of(attached.state(growth));
     }

@@ -52,8 +52,8 @@ import org.sparkpeft.core.vector.ParameterVector;
  * <ul>
  *   <li>heads stay above their layer's quantile {@code head_ratio} of masks, with their sign;
  *       neurons above the quantile of all layers;
- *   <li>modules stay above the quantile {@code module_ratio} of the mean over tokens of {@code
- *       |s B A x| / |W x + b|};
+ *   <li>modules stay above the quantile {@code module_ratio} of the mean over tokens of {@code |s B
+ *       A x| / |W x + b|};
  *   <li>ranks of those modules stay above the quantile {@code rank_ratio} of {@code |mean(A_i *
  *       dA_i)| + |mean(B_i * dB_i)|}.
  * </ul>
@@ -108,10 +108,7 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
               loraAlpha,
               "must be above 0; usual is r or 2 r")
           .require(
-              loraDropout >= 0 && loraDropout < 1,
-              "lora_dropout",
-              loraDropout,
-              "must be in [0, 1)")
+              loraDropout >= 0 && loraDropout < 1, "lora_dropout", loraDropout, "must be in [0, 1)")
           .require(
               estimationSteps >= 1,
               "estimation_steps",
@@ -203,8 +200,7 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       modules
           .find(layer.attentionOutput())
           .ifPresent(
-              module ->
-                  heads.add(new Masked(module, "head_mask", modules.structure().heads())));
+              module -> heads.add(new Masked(module, "head_mask", modules.structure().heads())));
       modules
           .find(layer.output())
           .ifPresent(module -> neurons.add(new Masked(module, "neuron_mask", module.in())));
@@ -469,9 +465,7 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       NDArray ratios = length(delta).div(length(plain)); // [batch, seq]
       Shape shape = ratios.getShape();
       boolean tokens =
-          shape.dimension() == 2
-              && shape.get(0) == batch.size()
-              && shape.get(1) == batch.width();
+          shape.dimension() == 2 && shape.get(0) == batch.size() && shape.get(1) == batch.width();
       if (!tokens) {
         return ratios.mean();
       }
@@ -518,8 +512,7 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       double threshold = quantile(joined(ranks), config.rankRatio());
       for (ModuleSpec module : adapted) {
         int at = survivors.indexOf(module);
-        kept.put(
-            ranks(module), at < 0 ? new int[config.r()] : above(ranks.get(at), threshold));
+        kept.put(ranks(module), at < 0 ? new int[config.r()] : above(ranks.get(at), threshold));
       }
       kept.put(ESTIMATING, new int[1]);
       return state(kept::get);
@@ -574,8 +567,7 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       boolean due = total > 0 && Math.round(input.progress() * total) >= phase(total);
       return new RoundDecision.Output(
           due && isEstimating(state)
-              ? pruned(
-                  input.parameters().layout(), input.parameters().toArray(), input.reports())
+              ? pruned(input.parameters().layout(), input.parameters().toArray(), input.reports())
               : state,
           input.parameters());
     }
@@ -596,11 +588,10 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       }
       for (Masked masked : masked()) {
         String name = masked.module().path() + ".weight";
-        float[] weight = fused.getOrDefault(name, base.tensor(name).clone());
+        float[] adapted = fused.get(name);
+        float[] weight = adapted != null ? adapted : base.tensor(name).clone();
         float[] mask =
-            isEstimating(state)
-                ? parameters.tensor(masked.mask())
-                : state.floats(masked.fixed());
+            isEstimating(state) ? parameters.tensor(masked.mask()) : state.floats(masked.fixed());
         int in = masked.module().in();
         for (int i = 0; i < weight.length; i++) {
           weight[i] *= mask[i % in / masked.width()];
@@ -680,7 +671,9 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       }
       measured++;
       for (ModuleSpec module : attached.adapted()) {
-        add(Attached.ratio(module), update.probes().getOrDefault(Attached.ratio(module), new float[1]));
+        add(
+            Attached.ratio(module),
+            update.probes().getOrDefault(Attached.ratio(module), new float[1]));
         add(
             Attached.ranks(module),
             rankImportance(

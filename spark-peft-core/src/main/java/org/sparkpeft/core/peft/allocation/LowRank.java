@@ -37,7 +37,9 @@ final class LowRank {
     }
   }
 
-  /** Frobenius norm of {@code P Pt - I}: how far the rows of {@code P [r, n]} are from orthonormal. */
+  /**
+   * Frobenius norm of {@code P Pt - I}: how far the rows of {@code P [r, n]} are from orthonormal.
+   */
   static NDArray orthogonality(NDArray rows) {
     NDArray gram = rows.matMul(rows.transpose()); // [r, r]
     return gram.sub(rows.getManager().eye((int) rows.getShape().get(0))).norm();

@@ -55,7 +55,7 @@ final class Sensitivity {
       float[] scores = tensors.get(t).scores();
       for (int i = 0; i < scores.length; i++) {
         if (scores[i] > 0) { // the bits of positive floats are ordered as they are
-          long falling = Integer.MAX_VALUE - Float.floatToIntBits(scores[i]);
+          long falling = (long) Integer.MAX_VALUE - Float.floatToIntBits(scores[i]);
           keys[positive++] = falling << 32 | (starts[t] + i);
         }
       }

@@ -47,8 +47,8 @@ import org.sparkpeft.core.vector.ParameterVector;
  * B A x}, where of each matrix either single entries are trained ({@code D}, sparse) or a LoRA
  * without scaling ({@code A [r, in]}, {@code B [out, r]}); with {@code structured_type} adapter, in
  * place of the latter a bottleneck on the output, {@code h + U relu(V h + v) + u}. Which, and which
- * entries of biases, follows from {@code g = sum of squared batch gradients} at the untouched start:
- * see {@link Sensitivity}. Biases belong to their matrices; norms are left alone.
+ * entries of biases, follows from {@code g = sum of squared batch gradients} at the untouched
+ * start: see {@link Sensitivity}. Biases belong to their matrices; norms are left alone.
  *
  * <p>Alone, the first {@code sensitivity_batches} updates (at most half of all) only measure and
  * change nothing. In a federation the first round measures: every client reports the mean of g over
@@ -67,8 +67,8 @@ public final class Spt implements PeftMethod<Spt.Config> {
    * @param budget parameters to train, the head not counted
    * @param structuredRatio a matrix is structured when its sensitive entries number at least the
    *     module's parameters divided by this
-   * @param vectorRatio a bias is trained in full when its sensitive entries number at least its size
-   *     divided by this
+   * @param vectorRatio a bias is trained in full when its sensitive entries number at least its
+   *     size divided by this
    * @param sensitivityBatches updates that measure
    * @param dropout probability of dropping an entry of a structured module's input
    */
@@ -325,16 +325,14 @@ public final class Spt implements PeftMethod<Spt.Config> {
             new Modification.OnLinear(
                 site.module().path(),
                 Insertion.WEIGHT,
-                (below, layer, x) ->
-                    below.apply(changed(site, layer, tensors, context), x)));
+                (below, layer, x) -> below.apply(changed(site, layer, tensors, context), x)));
         modifications.add(
             isLora() ? lora(site, tensors, context) : adapter(site, tensors, context));
       }
       return modifications;
     }
 
-    private Linear changed(
-        Site site, Linear layer, MethodTensors tensors, TuningContext context) {
+    private Linear changed(Site site, Linear layer, MethodTensors tensors, TuningContext context) {
       Shape shape = new Shape(site.module().out(), site.module().in());
       NDArray entries = tensors.parameter(site.name(DELTA)).mul(tensors.state(on(site, INDICES)));
       NDManager manager = entries.getManager();
@@ -345,12 +343,14 @@ public final class Spt implements PeftMethod<Spt.Config> {
               .get(new NDIndex(":" + site.size()))
               .reshape(shape);
       NDArray weight =
-          context.probe(site.name("weight"), shape).map(delta::add).orElse(delta).add(
-              layer.weight());
+          context
+              .probe(site.name("weight"), shape)
+              .map(delta::add)
+              .orElse(delta)
+              .add(layer.weight());
       NDArray bias = layer.bias();
       if (bias != null && site.module().bias()) {
-        NDArray shift =
-            tensors.parameter(site.name(BIAS)).mul(tensors.state(on(site, BIAS_MASK)));
+        NDArray shift = tensors.parameter(site.name(BIAS)).mul(tensors.state(on(site, BIAS_MASK)));
         bias =
             context
                 .probe(site.name("bias"), new Shape(site.module().out()))
@@ -402,8 +402,7 @@ public final class Spt implements PeftMethod<Spt.Config> {
       for (Site site : sites) {
         float[] weight = scores.getOrDefault(site.name("weight"), new float[0]);
         float[] bias = scores.getOrDefault(site.name("bias"), new float[0]);
-        tensors.add(
-            new Sensitivity.Tensor(weight, site.structured(), config.structuredRatio()));
+        tensors.add(new Sensitivity.Tensor(weight, site.structured(), config.structuredRatio()));
         tensors.add(new Sensitivity.Tensor(bias, site.module().out(), config.vectorRatio()));
       }
       List<Sensitivity.Share> shares = new Sensitivity(tensors).within(config.budget());
@@ -433,8 +432,7 @@ public final class Spt implements PeftMethod<Spt.Config> {
       boolean measured =
           sites.stream().allMatch(site -> input.reports().containsKey(site.name("weight")));
       return new RoundDecision.Output(
-          measured && !isAllocated(state) ? allocated(input.reports()) : state,
-          input.parameters());
+          measured && !isAllocated(state) ? allocated(input.reports()) : state, input.parameters());
     }
 
     @Override
@@ -486,8 +484,7 @@ public final class Spt implements PeftMethod<Spt.Config> {
     @Override
     public Loaded load(AdapterTensors file, BaseWeights base) {
       int largest = sites.stream().mapToInt(Site::size).max().orElse(0);
-      Map<String, int[]> integers =
-          StateFiles.takeIntegers(file, initialState(0, base), largest);
+      Map<String, int[]> integers = StateFiles.takeIntegers(file, initialState(0, base), largest);
       for (Site site : sites) {
         requireWithin(file, integers, site.name(INDICES), site.size());
         requireWithin(file, integers, site.name(BIAS_MASK), 1);

@@ -23,8 +23,7 @@ final class StateFiles {
     shapes.forEach(
         (name, shape) ->
             file.add(
-                TensorData.ofFloats(
-                    AdapterTensors.PREFIX + name, shape, parameters.tensor(name))));
+                TensorData.ofFloats(AdapterTensors.PREFIX + name, shape, parameters.tensor(name))));
     state
         .tensors()
         .forEach(

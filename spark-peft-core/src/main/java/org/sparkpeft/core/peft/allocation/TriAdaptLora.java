@@ -10,6 +10,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.IntConsumer;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.TensorData;
@@ -46,9 +47,9 @@ import org.sparkpeft.core.vector.ParameterVector;
  *
  * <p>A and C start from N(0, 0.02) and B at zero, new blocks too; the public code starts B and C at
  * zero, where neither has a gradient. Shapes are fixed, so {@code max_r} bounds a module's rank
- * (ours). In a federation clients report the growth they made, and the driver decides after a round.
- * Hugging Face has no such method: the file holds all blocks and the ranks, and {@code fuse} folds
- * it in.
+ * (ours). In a federation clients report the growth they made, and the driver decides after a
+ * round. Hugging Face has no such method: the file holds all blocks and the ranks, and {@code fuse}
+ * folds it in.
  */
 public final class TriAdaptLora implements PeftMethod<TriAdaptLora.Config> {
 
@@ -62,7 +63,8 @@ public final class TriAdaptLora implements PeftMethod<TriAdaptLora.Config> {
    * @param growth {@code linear} or {@code nonlinear}: how the number of growing modules rises
    * @param initWarmup steps before the first growth
    * @param increInterval steps from one growth to the next
-   * @param orthRegWeight weight of the mean of {@code |A At - I|} and {@code |Bt B - I|} in the loss
+   * @param orthRegWeight weight of the mean of {@code |A At - I|} and {@code |Bt B - I|} in the
+   *     loss
    */
   public record Config(
       int targetR,
@@ -112,10 +114,7 @@ public final class TriAdaptLora implements PeftMethod<TriAdaptLora.Config> {
               loraAlpha,
               "must be above 0; usual is 16")
           .require(
-              loraDropout >= 0 && loraDropout < 1,
-              "lora_dropout",
-              loraDropout,
-              "must be in [0, 1)")
+              loraDropout >= 0 && loraDropout < 1, "lora_dropout", loraDropout, "must be in [0, 1)")
           .throwIfAny();
     }
 
@@ -564,7 +563,7 @@ public final class TriAdaptLora implements PeftMethod<TriAdaptLora.Config> {
     }
 
     /** Calls {@code use} with every place that belongs to rows {@code from..to} of a module. */
-    private void places(int m, int from, int to, java.util.function.IntConsumer use) {
+    private void places(int m, int from, int to, IntConsumer use) {
       ModuleSpec module = attached.modules().get(m);
       int r = attached.config().maxR();
       int a = layout.entry(Attached.a(module)).offset();

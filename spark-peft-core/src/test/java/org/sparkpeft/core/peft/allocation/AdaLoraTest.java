@@ -69,7 +69,9 @@ class AdaLoraTest {
     AdaLora.Config config = config(1, 2, 10, 20, 1, 100, 16);
     Map<Integer, Integer> expected = new TreeMap<>();
     for (int[] pair :
-        new int[][] {{0, 24}, {10, 24}, {11, 23}, {20, 21}, {45, 17}, {62, 16}, {80, 16}, {99, 16}}) {
+        new int[][] {
+          {0, 24}, {10, 24}, {11, 23}, {20, 21}, {45, 17}, {62, 16}, {80, 16}, {99, 16}
+        }) {
       expected.put(pair[0], pair[1]);
     }
     expected.forEach(
@@ -100,8 +102,10 @@ class AdaLoraTest {
     assertThat(parameters).as("a client masks nothing").containsExactly(VALUES);
     Map<String, float[]> report = client.report();
     double mean = (7.171875e-4 + 6.00525e-4) / 2;
-    assertThat((double) report.get("m.lora_E")[0]).isCloseTo(7.171875e-4 / mean, within(1e-5));
-    assertThat((double) report.get("m.lora_E")[1]).isCloseTo(6.00525e-4 / mean, within(1e-5));
+    assertThat((double) TinyProblem.named(report, "m.lora_E")[0])
+        .isCloseTo(7.171875e-4 / mean, within(1e-5));
+    assertThat((double) TinyProblem.named(report, "m.lora_E")[1])
+        .isCloseTo(6.00525e-4 / mean, within(1e-5));
     assertThat(report.get(Ranking.TOTAL_UPDATES)).containsExactly(100);
 
     Importance importance = new Importance(1, 0.85, 0.85);
@@ -148,16 +152,19 @@ class AdaLoraTest {
   @Test
   void deltaOfTheCardWhoseScaleDoesNotFollowTheRank() {
     AttachedMethod method = attach(config(1, 2, 0, 0, 1, 0, 16), ONE);
-    ParameterVector parameters =
-        ParameterVector.of(ParameterLayout.of(method.shapes()), VALUES);
+    ParameterVector parameters = ParameterVector.of(ParameterLayout.of(method.shapes()), VALUES);
     float[] delta =
-        method.fuse(parameters, initial(method), name -> new float[4]).get("m.weight");
+        TinyProblem.named(
+            method.fuse(parameters, initial(method), name -> new float[4]), "m.weight");
     double[] expected = {3.99998, -3.99998, 7.199964, -8.799956};
     for (int i = 0; i < 4; i++) {
       assertThat((double) delta[i]).isCloseTo(expected[i], within(1e-5));
     }
     AttachedMethod noAlpha = attach(config(1, 2, 0, 0, 1, 0, 0), ONE);
-    assertThat((double) noAlpha.fuse(parameters, initial(method), n -> new float[4]).get("m.weight")[0])
+    assertThat(
+            (double)
+                TinyProblem.named(
+                    noAlpha.fuse(parameters, initial(method), n -> new float[4]), "m.weight")[0])
         .as("without alpha the numerator is init_r")
         .isCloseTo(0.5, within(1e-5));
   }
@@ -220,8 +227,7 @@ class AdaLoraTest {
     int rounds = 4;
     int[] alive = new int[rounds];
     for (int round = 1; round <= rounds; round++) {
-      TrainingSpan span =
-          new TrainingSpan(15, (round - 1) / 4.0, round / 4.0, false);
+      TrainingSpan span = new TrainingSpan(15, (round - 1) / 4.0, round / 4.0, false);
       TinyProblem.Trained one = problem.train(method, state, server, span, 0.02, 1000L * round);
       TinyProblem.Trained two = problem.train(method, state, server, span, 0.02, 2000L * round);
       assertThat(one.state()).as("clients decide nothing").isEqualTo(state);
@@ -239,8 +245,7 @@ class AdaLoraTest {
                   ParameterVector.wrap(server.layout(), mean)));
       state = decided.state();
       server = decided.parameters();
-      alive[round - 1] =
-          rank(state, "small1") + rank(state, "large") + rank(state, "small2");
+      alive[round - 1] = rank(state, "small1") + rank(state, "large") + rank(state, "small2");
       int nonZero = 0;
       for (String path : List.of("small1", "large", "small2")) {
         for (float e : server.tensor(path + ".lora_E")) {
@@ -262,7 +267,7 @@ class AdaLoraTest {
         (name, values) -> {
           float[] total = values.clone();
           for (int i = 0; i < total.length; i++) {
-            total[i] = shareA * total[i] + shareB * b.get(name)[i];
+            total[i] = shareA * total[i] + shareB * TinyProblem.named(b, name)[i];
           }
           sum.put(name, total);
         });
@@ -322,8 +327,7 @@ class AdaLoraTest {
             problem.weights());
     float[] flat = new float[trained.parameters().size()];
     for (ParameterLayout.Entry entry : trained.parameters().layout().entries()) {
-      System.arraycopy(
-          loaded.values().get(entry.name()), 0, flat, entry.offset(), entry.size());
+      System.arraycopy(loaded.values().get(entry.name()), 0, flat, entry.offset(), entry.size());
     }
     ParameterVector read = ParameterVector.wrap(trained.parameters().layout(), flat);
     assertThat(problem.outputs(method, loaded.state(), read))

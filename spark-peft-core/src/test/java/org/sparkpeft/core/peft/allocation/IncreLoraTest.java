@@ -67,8 +67,7 @@ class IncreLoraTest {
   void sensitivityOfTheCard() {
     assertThat(
             (double)
-                IncreLora.sensitivity(
-                    new float[] {1, -2, .5f, 0}, new float[] {.1f, .2f, -.4f, 1}))
+                IncreLora.sensitivity(new float[] {1, -2, .5f, 0}, new float[] {.1f, .2f, -.4f, 1}))
         .isCloseTo(0.35, within(1e-6));
   }
 
@@ -97,8 +96,7 @@ class IncreLoraTest {
     AttachedMethod method = new IncreLora().attach(config, tree);
     MethodState state = method.initialState(1, name -> new float[4]);
     assertThat((double) state.floats("m.gain")[0]).isCloseTo(15.99984, within(1e-5));
-    ParameterVector values =
-        ParameterVector.zeros(ParameterLayout.of(method.shapes()));
+    ParameterVector values = ParameterVector.zeros(ParameterLayout.of(method.shapes()));
     RoundDecision.Output grown =
         method.decide(
             state,
@@ -208,8 +206,7 @@ class IncreLoraTest {
   @Test
   void growthNeverOvershootsByMoreThanOneAddition() {
     TinyProblem problem = planted();
-    AttachedMethod method =
-        new IncreLora().attach(config(2, 2, 8, 3, 0, 1, true), problem.tree());
+    AttachedMethod method = new IncreLora().attach(config(2, 2, 8, 3, 0, 1, true), problem.tree());
     MethodState state = method.initialState(1, problem.weights());
     Map<String, float[]> equal =
         Map.of(
@@ -223,9 +220,7 @@ class IncreLoraTest {
             new float[] {10});
     MethodState grown =
         method
-            .decide(
-                state,
-                new RoundDecision.Input(1, 1, equal, problem.start(method, state)))
+            .decide(state, new RoundDecision.Input(1, 1, equal, problem.start(method, state)))
             .state();
     assertThat(LAYERS.stream().mapToInt(path -> rank(grown, path)).toArray())
         .as("6 - 3 = 3 missing, in additions of 2")
@@ -256,8 +251,7 @@ class IncreLoraTest {
         problem.train(
             method, state, problem.start(method, state), new TrainingSpan(45, 0, 1, true), 0.02, 0);
     var file = method.save(trained.parameters(), trained.state());
-    AttachedMethod.Loaded loaded =
-        method.load(new AdapterTensors("test", file), problem.weights());
+    AttachedMethod.Loaded loaded = method.load(new AdapterTensors("test", file), problem.weights());
     assertThat(loaded.state()).isEqualTo(trained.state());
     assertThat(loaded.values().get("large.lora_A"))
         .containsExactly(trained.parameters().tensor("large.lora_A"));

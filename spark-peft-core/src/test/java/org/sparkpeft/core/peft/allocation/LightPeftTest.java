@@ -114,8 +114,7 @@ class LightPeftTest {
         problem.train(method, state, start, new TrainingSpan(10, 0, 0.1, false), 0.02, 0);
     assertThat(
             TinyProblem.distance(
-                problem.plainOutputs(
-                    method.fuse(half.parameters(), state, problem.weights())),
+                problem.plainOutputs(method.fuse(half.parameters(), state, problem.weights())),
                 problem.outputs(method, state, half.parameters())))
         .as("masks in training fold too")
         .isLessThan(1e-5);
@@ -131,8 +130,7 @@ class LightPeftTest {
   @Test
   void masksAreTrainedAndPenalised() {
     TinyProblem problem = problem();
-    MethodState state =
-        attach(config(20, 0, 0.5, 0.5), problem).initialState(1, problem.weights());
+    MethodState state = attach(config(20, 0, 0.5, 0.5), problem).initialState(1, problem.weights());
     TrainingSpan span = new TrainingSpan(10, 0, 0.1, false);
     AttachedMethod free = attach(config(20, 0, 0.5, 0.5), problem);
     AttachedMethod strict = attach(config(20, 1, 0.5, 0.5), problem);
@@ -172,7 +170,7 @@ class LightPeftTest {
             new TrainingSpan(1, 0, 0.1, false),
             0,
             0);
-    assertThat(trained.report().get("q.ratio")[0])
+    assertThat(TinyProblem.named(trained.report(), "q.ratio")[0])
         .as("about the root of a half")
         .isBetween(0.5f, 1f);
     assertThat(trained.report().get("o.ratio")).containsExactly(0);
@@ -199,10 +197,7 @@ class LightPeftTest {
               .decide(
                   state,
                   new RoundDecision.Input(
-                      round,
-                      4,
-                      AdaLoraTest.sum(one.report(), 0.25f, two.report(), 0.75f),
-                      server))
+                      round, 4, AdaLoraTest.sum(one.report(), 0.25f, two.report(), 0.75f), server))
               .state();
       assertThat(decided.equals(state)).as("step 10, then 20 of 40").isEqualTo(round == 1);
       state = decided;
@@ -238,8 +233,7 @@ class LightPeftTest {
         .hasMessageContaining("estimation_steps")
         .hasMessageContaining("mask_penalty")
         .hasMessageContaining("module_ratio: must be in [0, 1), got 1.0");
-    assertThatThrownBy(
-            () -> new LightPeft().attach(config(1, 0, 0, 0), problem().tree()))
+    assertThatThrownBy(() -> new LightPeft().attach(config(1, 0, 0, 0), problem().tree()))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("heads and neurons");
   }

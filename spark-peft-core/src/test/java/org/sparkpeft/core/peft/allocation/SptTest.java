@@ -49,13 +49,10 @@ class SptTest {
   @Test
   void picksTheMostSensitiveEntriesOfTheCard() {
     Sensitivity one =
-        new Sensitivity(
-            List.of(new Sensitivity.Tensor(new float[] {9, 1, 1, 1, 8, 1}, 1000, 10)));
+        new Sensitivity(List.of(new Sensitivity.Tensor(new float[] {9, 1, 1, 1, 8, 1}, 1000, 10)));
     assertThat(one.allocate(2).get(0).entries()).containsExactly(0, 4);
     assertThat(one.allocate(2).get(0).whole()).isFalse();
-    assertThat(one.allocate(3).get(0).entries())
-        .as("of equals the first")
-        .containsExactly(0, 4, 1);
+    assertThat(one.allocate(3).get(0).entries()).as("of equals the first").containsExactly(0, 4, 1);
   }
 
   @Test
@@ -83,8 +80,7 @@ class SptTest {
     }
     Sensitivity both =
         new Sensitivity(
-            List.of(
-                new Sensitivity.Tensor(first, 30, 1), new Sensitivity.Tensor(second, 1000, 1)));
+            List.of(new Sensitivity.Tensor(first, 30, 1), new Sensitivity.Tensor(second, 1000, 1)));
     assertThat(both.parameters(new int[] {10, 29, 30, 60, 80, 500}))
         .containsExactly(10, 29, 30, 30, 50, 70);
     List<Sensitivity.Share> shares = both.within(55);
@@ -93,7 +89,7 @@ class SptTest {
     assertThat(both.within(1000).get(1).entries()).as("zeros are never picked").hasSize(40);
   }
 
-  private static int parameters(AttachedMethod method, MethodState state) {
+  private static int parameters(MethodState state) {
     int count = 0;
     for (String path : List.of("large", "middle", "small")) {
       count += state.integers(path + ".spt_structured")[0] * 2 * (8 + 6);
@@ -118,7 +114,7 @@ class SptTest {
     assertThat(measured.state().integers("allocated")).containsExactly(1);
     assertThat(measured.state().integers("large.spt_structured")).containsExactly(1);
     assertThat(measured.state().integers("small.spt_structured")).containsExactly(0);
-    assertThat(parameters(method, measured.state())).isBetween(40, 50);
+    assertThat(parameters(measured.state())).isBetween(40, 50);
     TinyProblem.Trained trained =
         problem.train(
             method,
@@ -157,7 +153,9 @@ class SptTest {
     for (int i = 0; i < 48; i++) {
       int at = i;
       boolean selected = Arrays.stream(indices).anyMatch(index -> index == at);
-      assertThat(fused.get("large.weight")[i] != before[i]).as("entry " + i).isEqualTo(selected);
+      assertThat(TinyProblem.named(fused, "large.weight")[i] != before[i])
+          .as("entry " + i)
+          .isEqualTo(selected);
       changed += selected ? 1 : 0;
     }
     assertThat(changed).isBetween(10, 21);
@@ -176,27 +174,23 @@ class SptTest {
     MethodState state = method.initialState(1, problem.weights());
     ParameterVector start = problem.start(method, state);
     MethodState alone =
-        problem
-            .train(method, state, start, new TrainingSpan(32, 0, 1, true), 0.02, 0)
-            .state();
+        problem.train(method, state, start, new TrainingSpan(32, 0, 1, true), 0.02, 0).state();
     TinyProblem.Trained one =
         problem.train(method, state, start, new TrainingSpan(4, 0, 0.1, false), 0.02, 0);
     TinyProblem.Trained two =
         problem.train(method, state, start, new TrainingSpan(12, 0, 0.1, false), 0.02, 4);
     TinyProblem.Trained all =
         problem.train(method, state, start, new TrainingSpan(16, 0, 0.1, false), 0.02, 0);
-    Map<String, float[]> sum =
-        AdaLoraTest.sum(one.report(), 4 / 16f, two.report(), 12 / 16f);
+    Map<String, float[]> sum = AdaLoraTest.sum(one.report(), 4 / 16f, two.report(), 12 / 16f);
     all.report()
         .forEach(
             (name, scores) -> {
               for (int i = 0; i < scores.length; i++) {
-                assertThat((double) sum.get(name)[i])
+                assertThat((double) TinyProblem.named(sum, name)[i])
                     .isCloseTo(scores[i], within(1e-5 * scores[i]));
               }
             });
-    RoundDecision.Output decided =
-        method.decide(state, new RoundDecision.Input(1, 10, sum, start));
+    RoundDecision.Output decided = method.decide(state, new RoundDecision.Input(1, 10, sum, start));
     assertThat(decided.state()).isEqualTo(alone);
     assertThat(method.decide(decided.state(), new RoundDecision.Input(2, 10, sum, start)).state())
         .as("decided once")
@@ -216,8 +210,7 @@ class SptTest {
         .isNotEqualTo(start.tensor("large.adapter_up.weight"));
     assertThat(trained.losses().get(59)).isLessThan(trained.losses().get(0));
     assertThat(method.whyNotFused().orElse("")).contains("ReLU");
-    assertThatThrownBy(
-            () -> method.fuse(trained.parameters(), trained.state(), problem.weights()))
+    assertThatThrownBy(() -> method.fuse(trained.parameters(), trained.state(), problem.weights()))
         .isInstanceOf(IllegalStateException.class);
   }
 

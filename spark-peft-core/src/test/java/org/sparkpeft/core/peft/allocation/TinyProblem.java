@@ -8,6 +8,7 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
@@ -76,6 +77,11 @@ final class TinyProblem {
     };
   }
 
+  /** Numbers that are there. */
+  static float[] named(Map<String, float[]> numbers, String name) {
+    return Objects.requireNonNull(numbers.get(name), name);
+  }
+
   /** What training gave. */
   record Trained(
       ParameterVector parameters,
@@ -94,7 +100,9 @@ final class TinyProblem {
   }
 
   /**
-   * @param batches one for each update: a number that examples are drawn from
+   * Trains as a client does.
+   *
+   * @param firstBatch number that the first update's examples are drawn from; one more each update
    */
   Trained train(
       AttachedMethod method,
@@ -126,8 +134,7 @@ final class TinyProblem {
                 gradient,
                 sums));
         StepObserver.Update seen =
-            new StepObserver.Update(
-                update, start.layout(), parameters, gradient, sums, rate, adam);
+            new StepObserver.Update(update, start.layout(), parameters, gradient, sums, rate, adam);
         observer.beforeStep(seen);
         adam.step(parameters, gradient, rate);
         var changed = observer.afterStep(seen);
@@ -160,10 +167,10 @@ final class TinyProblem {
       Tuning tuning =
           ModifiedForward.of(
               method.modifications(new MethodTensors(flat.views(leaf), frozen), context));
-      NDArray loss = null;
+      NDArray loss = step.zeros(new Shape());
       for (ModuleSpec module : modules) {
         NDArray error = error(step, module, tuning, batch);
-        loss = loss == null ? error : loss.add(error);
+        loss = loss.add(error);
       }
       for (NDArray term : terms) {
         loss = loss.add(term);

@@ -48,8 +48,7 @@ class TriAdaptLoraTest {
   void coreOfTheCard() {
     TriAdaptLora.Config config = config(2, 1, 2, "linear", 0, 1);
     float[] core =
-        TriAdaptLora.core(
-            config, 2, new float[] {.5f, 99, 1, 2}, new float[] {.25f, 3, 99, 4});
+        TriAdaptLora.core(config, 2, new float[] {.5f, 99, 1, 2}, new float[] {.25f, 3, 99, 4});
     assertThat(core).containsExactly(.75f, 3, 1, 6);
     assertThat((double) TriAdaptLora.importance(config, 2, core)).isCloseTo(3.411836, within(1e-6));
   }
@@ -68,7 +67,8 @@ class TriAdaptLoraTest {
   @Test
   void bestModulesGrowUpToTheTarget() {
     TriAdaptLora.Config config = config(3, 2, 5, "linear", 0, 1);
-    int[] first = TriAdaptLora.grown(config, new int[] {1, 1, 1}, new float[] {.1f, .3f, .2f}, 5, 10);
+    int[] first =
+        TriAdaptLora.grown(config, new int[] {1, 1, 1}, new float[] {.1f, .3f, .2f}, 5, 10);
     assertThat(first).as("3 of 6 missing, additions of 2").containsExactly(3, 3, 3);
     assertThat(TriAdaptLora.grown(config, new int[] {1, 1, 1}, new float[] {1, 3, 2}, 1, 10))
         .containsExactly(1, 3, 1);
@@ -109,8 +109,7 @@ class TriAdaptLoraTest {
     assertThat(all.losses().get(99)).isLessThan(0.8 * all.losses().get(0));
     assertThat(
             TinyProblem.distance(
-                problem.plainOutputs(
-                    method.fuse(all.parameters(), all.state(), problem.weights())),
+                problem.plainOutputs(method.fuse(all.parameters(), all.state(), problem.weights())),
                 problem.outputs(method, all.state(), all.parameters())))
         .isLessThan(1e-5);
   }

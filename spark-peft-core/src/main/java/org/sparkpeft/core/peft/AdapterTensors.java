@@ -4,6 +4,7 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import org.sparkpeft.core.error.FormatException;
@@ -16,14 +17,35 @@ public final class AdapterTensors {
 
   private final String source;
   private final SortedMap<String, TensorData> tensors;
+  private final Map<String, Object> fields;
   private final Set<String> taken = new LinkedHashSet<>();
 
   /**
    * @param source the file, for messages
    */
   public AdapterTensors(String source, SortedMap<String, TensorData> tensors) {
+    this(source, tensors, Map.of());
+  }
+
+  /**
+   * @param source the file, for messages
+   * @param fields of {@code adapter_config.json} beside it
+   */
+  public AdapterTensors(
+      String source, SortedMap<String, TensorData> tensors, Map<String, Object> fields) {
     this.source = source;
     this.tensors = tensors;
+    this.fields = fields;
+  }
+
+  /** A field of {@code adapter_config.json}, for what {@link AttachedMethod#savedFields} wrote. */
+  public Optional<Object> field(String name) {
+    return Optional.ofNullable(fields.get(name));
+  }
+
+  /** An error about this file. */
+  public FormatException wrong(String message) {
+    return new FormatException(source, message);
   }
 
   /** Whether the file has a tensor of exactly that name. */

@@ -1,6 +1,7 @@
 package org.sparkpeft.core.peft;
 
 import java.util.Map;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
@@ -59,6 +60,14 @@ public interface PeftMethod<C extends PeftConfig> {
    */
   default Map<String, Object> inertFields() {
     return Map.of();
+  }
+
+  /**
+   * Fields that steer training alone: an adapter may be read into a model where they differ, since
+   * what it computes does not depend on them.
+   */
+  default Set<String> trainingFields() {
+    return Set.of();
   }
 
   /** What a field means that {@code adapter_config.json} leaves out. */

@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
+import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.error.ConfigException;
@@ -58,6 +59,11 @@ public final class PeftMethods {
     SortedMap<String, Object> fields = new TreeMap<>(write(of(config), config));
     fields.put("peft_type", config.peftType());
     return fields;
+  }
+
+  /** Fields that steer training alone; see {@link PeftMethod#trainingFields}. */
+  public static Set<String> trainingFields(PeftConfig config) {
+    return of(config).trainingFields();
   }
 
   /**

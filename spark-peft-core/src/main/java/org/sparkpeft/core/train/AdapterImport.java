@@ -43,9 +43,12 @@ public final class AdapterImport {
    * @throws ConfigException if the method or a setting is not supported
    */
   public static PeftConfig config(AdapterDirectory adapter) {
-    return PeftMethods.readConfig(
-        new ObjectMapper()
-            .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {}));
+    return PeftMethods.readConfig(fields(adapter));
+  }
+
+  private static Map<String, Object> fields(AdapterDirectory adapter) {
+    return new ObjectMapper()
+        .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {});
   }
 
   static ParameterVector read(TunableModel model, AdapterDirectory adapter) {
@@ -56,7 +59,7 @@ public final class AdapterImport {
     requireSameSettings(model, config(adapter));
     requireSameModel(model, adapter);
     SortedMap<String, TensorData> tensors = adapter.tensors();
-    AdapterTensors file = new AdapterTensors(adapter.path().toString(), tensors);
+    AdapterTensors file = new AdapterTensors(adapter.path().toString(), tensors, fields(adapter));
     AttachedMethod.Loaded loaded = model.method().load(file, model.base());
     Map<String, float[]> values = new LinkedHashMap<>(loaded.values());
     String prefix = model.method().savedModulePrefix();
@@ -83,9 +86,7 @@ public final class AdapterImport {
   }
 
   private static void requireSameModel(TunableModel model, AdapterDirectory adapter) {
-    Map<String, Object> theirs =
-        new ObjectMapper()
-            .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {});
+    Map<String, Object> theirs = fields(adapter);
     model
         .method()
         .modelFields()
@@ -101,6 +102,7 @@ public final class AdapterImport {
 
   private static void requireSameSettings(TunableModel model, PeftConfig theirs) {
     PeftMethod<?> method = PeftMethods.named(model.peft().peftType());
+    Set<String> training = PeftMethods.trainingFields(model.peft());
     Map<String, Object> mine = PeftMethods.writeConfig(model.peft());
     Set<String> ofModel = model.method().modelFields().keySet();
     PeftMethods.writeConfig(theirs)
@@ -110,6 +112,7 @@ public final class AdapterImport {
                   !SHOWN_BY_TENSORS.contains(key)
                       && !BEGINNING.contains(key)
                       && !ofModel.contains(key)
+                      && !training.contains(key)
                       && !key.endsWith("_dropout")
                       && !(method.mattersAtStartOnly(key, value)
                           && method.mattersAtStartOnly(key, mine.get(key)));

@@ -8,14 +8,14 @@ import org.sparkpeft.core.random.Philox;
  * Dropout whose mask is a function of a counter-based generator, so that a step drops the same
  * entries wherever and whenever it runs.
  */
-final class Dropout {
+public final class Dropout {
   private Dropout() {}
 
   /**
    * {@code x} with each entry zeroed with the given probability, and the others divided by {@code 1
    * - probability}.
    */
-  static NDArray apply(NDManager manager, NDArray x, double probability, Philox random) {
+  public static NDArray apply(NDManager manager, NDArray x, double probability, Philox random) {
     int size = Math.toIntExact(x.size());
     float[] mask = mask(size, probability, random);
     return x.mul(manager.create(mask, x.getShape()));

@@ -4,10 +4,12 @@ import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.FormatException;
@@ -34,9 +36,12 @@ public final class AdapterImport {
    * @throws ConfigException if the method or a setting is not supported
    */
   public static PeftConfig config(AdapterDirectory adapter) {
+    Map<String, List<Integer>> shapes = new TreeMap<>();
+    adapter.tensors().forEach((name, tensor) -> shapes.put(name, tensor.shape()));
     return PeftMethods.readConfig(
         new ObjectMapper()
-            .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {}));
+            .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {}),
+        shapes);
   }
 
   static ParameterVector read(TunableModel model, AdapterDirectory adapter) {

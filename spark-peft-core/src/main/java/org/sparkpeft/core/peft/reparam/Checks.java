@@ -1,11 +1,13 @@
 package org.sparkpeft.core.peft.reparam;
 
 import java.util.Collections;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.regex.Pattern;
 import java.util.regex.PatternSyntaxException;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.error.Problems;
 
 /** Checks that the configurations of this package have in common. */
@@ -39,6 +41,28 @@ final class Checks {
     layersToTransform.forEach(
         layer ->
             problems.require(layer >= 0, "layers_to_transform", layer, "layer numbers start at 0"));
+  }
+
+  /**
+   * Fields that change nothing at these values, null among them.
+   *
+   * @param namesAndValues alternately
+   */
+  static Map<String, Object> inert(@Nullable Object... namesAndValues) {
+    Map<String, Object> fields = new HashMap<>();
+    fields.put("layers_pattern", null);
+    for (int i = 0; i < namesAndValues.length; i += 2) {
+      fields.put((String) namesAndValues[i], namesAndValues[i + 1]);
+    }
+    return fields;
+  }
+
+  static void bias(Problems problems, String bias) {
+    problems.require(
+        bias.equals("none") || bias.endsWith("_only"),
+        "bias",
+        bias,
+        "must be none, or end in _only to train the biases of the adapted layers");
   }
 
   /** Whole numbers by pattern, each in 1..max. */

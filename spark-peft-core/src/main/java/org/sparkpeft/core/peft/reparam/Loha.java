@@ -121,7 +121,7 @@ public final class Loha implements PeftMethod<Loha.Config> {
   /** Convolutions alone have an effective decomposition. */
   @Override
   public Map<String, Object> inertFields() {
-    return Map.of("use_effective_conv2d", false);
+    return Checks.inert("use_effective_conv2d", false);
   }
 
   @Override

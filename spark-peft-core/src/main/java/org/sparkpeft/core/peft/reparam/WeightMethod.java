@@ -45,9 +45,17 @@ interface WeightMethod extends AttachedMethod {
     List<Modification> modifications = new ArrayList<>();
     for (ModuleSpec layer : layers()) {
       modifications.add(
-          Modification.weight(layer.path(), w -> weight(layer, w, tensors, training)));
+          Modification.weight(
+              layer.path(), w -> weight(layer, inStep(w, context), tensors, training)));
     }
     return modifications;
+  }
+
+  /** The same values, but what is computed from them belongs to the step, not to the base. */
+  private static NDArray inStep(NDArray weight, TuningContext context) {
+    NDArray view = weight.reshape(weight.getShape());
+    view.attach(context.manager());
+    return view;
   }
 
   @Override

@@ -48,8 +48,13 @@ class HfPeftGoldenTest {
   private static final double LOGIT = 2e-5;
   private static final double TENSOR = 5e-5;
 
-  /** Entries of OFT whose gradient is rounding noise move by it: its own float64 run is 1.7e-5 off. */
-  private static final double LOGIT_OFT = 4e-5;
+  /**
+   * Where entries whose gradient is rounding noise move by it: OFT's reference is itself 1.7e-5 from
+   * its float64 run, and C3A's goes through Fourier transforms in float32.
+   */
+  private static final double LOGIT_NOISY = 4e-5;
+
+  private static final Set<String> NOISY = Set.of("OFT", "C3A");
 
   @TempDir Path temp;
 
@@ -121,7 +126,7 @@ class HfPeftGoldenTest {
             .isCloseTo(losses.get(step).doubleValue(), Offset.offset(LOSS));
       }
       TunableModel after = model.withState(result.state());
-      double tolerance = config.peftType().equals("OFT") ? LOGIT_OFT : LOGIT;
+      double tolerance = NOISY.contains(config.peftType()) ? LOGIT_NOISY : LOGIT;
       logits(after, result.parameters(), rows).isCloseTo(golden.get("logits_final"), tolerance);
 
       Path exported = scratch.resolve("exported");

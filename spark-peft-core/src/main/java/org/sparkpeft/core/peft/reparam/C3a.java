@@ -2,7 +2,9 @@ package org.sparkpeft.core.peft.reparam;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.Shape;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -17,6 +19,7 @@ import org.sparkpeft.core.peft.BaseWeights;
 import org.sparkpeft.core.peft.MethodClass;
 import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.MethodTensors;
+import org.sparkpeft.core.peft.Modification;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.TargetModules;
@@ -184,6 +187,31 @@ public final class C3a implements PeftMethod<C3a.Config> {
             });
       }
       return values;
+    }
+
+    /**
+     * Convolves by Fourier transforms, frequency by frequency: {@code in out / b} products instead
+     * of {@code in out} for each token.
+     */
+    @Override
+    public List<Modification> modifications(MethodTensors tensors, TuningContext context) {
+      List<Modification> modifications = new ArrayList<>();
+      for (ModuleSpec layer : layers) {
+        NDArray kernel = tensors.parameter(name(layer));
+        NDArray spectrum = kernel.fft(size(layer)).transpose(2, 1, 0); // [b, in / b, out / b]
+        modifications.add(
+            Modification.parallel(layer.path(), x -> convolved(layer, x, spectrum)));
+      }
+      return modifications;
+    }
+
+    private NDArray convolved(ModuleSpec layer, NDArray x, NDArray spectrum) {
+      int size = size(layer);
+      NDArray inputs = x.reshape(-1, layer.in() / size, size).ifft(size).transpose(2, 0, 1);
+      NDArray outputs = inputs.matMul(spectrum).transpose(1, 2, 0).fft(size); // [rows, out / b, b]
+      NDArray real = outputs.real().get(new NDIndex("..., 0"));
+      Shape shape = x.getShape().slice(0, x.getShape().dimension() - 1).add(layer.out());
+      return Scalars.times(real.reshape(shape), 1.0f / layer.in());
     }
 
     @Override

@@ -6,7 +6,7 @@ import java.util.Map;
 /**
  * The numbers that PyTorch's CPU generator gives for a seed, for reading what files leave out
  * because the seed implies it: the Mersenne Twister MT19937 (Matsumoto and Nishimura 1998) and, on
- * top, {@code torch.randperm}, {@code torch.rand} and {@code Tensor.uniform_}. Everything of our own
+ * top, {@code torch.randperm} and {@code torch.rand}. Everything of our own
  * comes from {@link Philox}. Not thread-safe.
  */
 public final class TorchGenerator {
@@ -81,20 +81,6 @@ public final class TorchGenerator {
     float[] values = new float[length];
     for (int i = 0; i < length; i++) {
       values[i] = (nextInt() & 0xFFFFFF) * 0x1.0p-24f;
-    }
-    return values;
-  }
-
-  /**
-   * {@code uniform_(-bound, bound)} of a bfloat16 tensor, before its entries are rounded: 8 random
-   * bits each.
-   *
-   * @param bound a bfloat16 number
-   */
-  public float[] coarseUniform(int length, float bound) {
-    float[] values = new float[length];
-    for (int i = 0; i < length; i++) {
-      values[i] = (nextInt() & 0xFF) * 0x1.0p-8f * (2 * bound) - bound;
     }
     return values;
   }

@@ -58,9 +58,10 @@ record RandomBases(float[] a, float[] b) {
    * the middle one 1, for the number of inputs.
    */
   private static float[] coarse(TorchGenerator random, int size, int fanIn) {
-    float[] values = random.coarseUniform(size, rounded(1 / Math.sqrt(fanIn)));
+    float bound = rounded(1 / Math.sqrt(fanIn));
+    float[] values = random.uniform(size);
     for (int i = 0; i < size; i++) {
-      values[i] = rounded(values[i]);
+      values[i] = rounded(values[i] * (2 * bound) - bound);
     }
     return values;
   }

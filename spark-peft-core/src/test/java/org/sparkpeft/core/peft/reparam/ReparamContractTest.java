@@ -83,8 +83,8 @@ class ReparamContractTest {
         form("VBLORA", 2 * 2 * 7 * 6 + 24, false, "r", 2, "num_vectors", 6, "vector_length", 4),
         form("VBLORA", 2 * 2 * 7 * 6 + 24, false, "r", 2, "num_vectors", 6, "vector_length", 4, "topk", 3, "save_only_topk_weights", true),
         form("RANDLORA", 2 * (4 * 3 + 3 * 12), true, "r", 4),
-        form("RANDLORA", 2 * (5 * 3 + 3 * 12) + 28, false, "r", 5, "sparse", true, "init_weights", false, "save_projection", false, "bias", "randlora_only"),
-        form("RANDLORA", 2 * (5 * 3 + 3 * 12), false, "r", 5, "very_sparse", true, "init_weights", false),
+        form("RANDLORA", 2 * (5 * 3 + 3 * 12) + 28, false, "r", 5, "randlora_alpha", 5, "sparse", true, "init_weights", false, "save_projection", false, "bias", "randlora_only"),
+        form("RANDLORA", 2 * (5 * 3 + 3 * 12), false, "r", 5, "randlora_alpha", 5, "very_sparse", true, "init_weights", false),
         form("SHIRA", 2 * 3 * 28, true, "r", 3),
         form("SHIRA", 2 * 2 * 28, false, "r", 2, "random_seed", 9, "init_weights", false),
         form("MISS", 5 * 28, true, "r", 5),
@@ -98,7 +98,7 @@ class ReparamContractTest {
         form("ROAD", 2 * 28, false, "group_size", 4, "variant", "road_2", "init_weights", false),
         form("ROAD", 4 * 28, false, "group_size", 2, "variant", "road_4", "init_weights", false),
         form("DELORA", 2 * (28 * 3 + 1), true, "r", 3),
-        form("DELORA", 28 * 3 + 28 * 2 + 2, false, "r", 3, "rank_pattern", Map.of("narrow", 2), "lambda_pattern", Map.of("wide", 4), "init_weights", false),
+        form("DELORA", 28 * 3 + 28 * 2 + 2, false, "r", 3, "rank_pattern", Map.of("narrow", 2), "lambda_pattern", Map.of("wide", 4.5), "init_weights", false),
         form("C3A", 2 * 12 * 4, false, "block_size", 4),
         form("C3A", 12 * 4 + 8 * 6 * 2, true, "block_size", 4, "block_size_pattern", Map.of("wide", 2), "init_weights", true),
         form("C3A", 2 * 192, false, "block_size", 1, "init_weights", "gaussian"),
@@ -264,7 +264,7 @@ class ReparamContractTest {
     PeftConfig config = config(fields);
     Map<String, Object> written = PeftMethods.writeConfig(config);
     assertThat(PeftMethods.readConfig(written)).isEqualTo(config);
-    fields.forEach((name, value) -> assertThat(String.valueOf(written.get(name)).replace(".0", "")).isEqualTo(String.valueOf(value)));
+    fields.forEach((name, value) -> assertThat(String.valueOf(written.get(name)).replaceFirst("\\.0$", "")).isEqualTo(String.valueOf(value)));
     AttachedMethod method = PeftMethods.attach(config, MODULES);
     MethodState state = method.initialState(3, BASE);
     ParameterVector parameters = trained(method, state);

@@ -48,6 +48,11 @@ public final class AdapterTensors {
     return new FormatException(source, message);
   }
 
+  /** The file, for messages. */
+  public String source() {
+    return source;
+  }
+
   /** Whether the file has a tensor of exactly that name. */
   public boolean has(String name) {
     return tensors.containsKey(name);

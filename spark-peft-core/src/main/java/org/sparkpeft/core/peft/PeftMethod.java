@@ -1,5 +1,6 @@
 package org.sparkpeft.core.peft;
 
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.SortedMap;
@@ -52,6 +53,16 @@ public interface PeftMethod<C extends PeftConfig> {
    */
   default C readConfig(Map<String, Object> fields) {
     return ConfigRecords.read(configType(), fileDefaults(), fields, inertFields());
+  }
+
+  /**
+   * Reads {@code adapter_config.json} where the adapter's tensors are known too, for a method whose
+   * layout does not follow from the fields alone.
+   *
+   * @param shapes the file's tensors by name
+   */
+  default C readConfig(Map<String, Object> fields, Map<String, List<Integer>> shapes) {
+    return readConfig(fields);
   }
 
   /**

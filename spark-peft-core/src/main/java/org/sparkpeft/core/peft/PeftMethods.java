@@ -54,6 +54,17 @@ public final class PeftMethods {
     return named(String.valueOf(fields.get("peft_type"))).readConfig(fields);
   }
 
+  /**
+   * Reads the content of {@code adapter_config.json} beside its adapter.
+   *
+   * @param shapes the adapter's tensors by name
+   * @throws ConfigException if the method or a setting is not supported
+   */
+  public static PeftConfig readConfig(
+      Map<String, Object> fields, Map<String, List<Integer>> shapes) {
+    return named(String.valueOf(fields.get("peft_type"))).readConfig(fields, shapes);
+  }
+
   /** The fields of {@code adapter_config.json} that the configuration decides. */
   public static SortedMap<String, Object> writeConfig(PeftConfig config) {
     SortedMap<String, Object> fields = new TreeMap<>(write(of(config), config));

@@ -4,10 +4,12 @@ import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.FormatException;
@@ -43,7 +45,9 @@ public final class AdapterImport {
    * @throws ConfigException if the method or a setting is not supported
    */
   public static PeftConfig config(AdapterDirectory adapter) {
-    return PeftMethods.readConfig(fields(adapter));
+    Map<String, List<Integer>> shapes = new TreeMap<>();
+    adapter.tensors().forEach((name, tensor) -> shapes.put(name, tensor.shape()));
+    return PeftMethods.readConfig(fields(adapter), shapes);
   }
 
   private static Map<String, Object> fields(AdapterDirectory adapter) {

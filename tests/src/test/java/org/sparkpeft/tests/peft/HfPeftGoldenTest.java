@@ -52,6 +52,14 @@ class HfPeftGoldenTest {
   private static final double LOGIT = 2e-5;
   private static final double TENSOR = 5e-5;
 
+  /**
+   * Where entries whose gradient is rounding noise move by it: OFT's reference is itself 1.7e-5 from
+   * its float64 run, and C3A's goes through Fourier transforms in float32.
+   */
+  private static final double LOGIT_NOISY = 4e-5;
+
+  private static final Set<String> NOISY = Set.of("OFT", "C3A");
+
   @TempDir Path temp;
 
   @TestFactory
@@ -116,7 +124,6 @@ class HfPeftGoldenTest {
           new LocalTrainer(model, training(golden))
               .train(start, rows, LocalPlan.alone(1), golden.get("steps").intValue(), rows::batch);
       // Rounding noise in the gradients moves entries by the rate, here higher for some.
-      double trained = LOGIT * Math.sqrt(loraplusRatio(golden));
       JsonNode losses = golden.get("losses");
       for (int step = 0; step < losses.size(); step++) {
         assertThat(result.losses().get(step))
@@ -124,14 +131,18 @@ class HfPeftGoldenTest {
             .isCloseTo(losses.get(step).doubleValue(), Offset.offset(LOSS));
       }
       TunableModel after = model.withState(result.state());
-      logits(after, result.parameters(), rows).isCloseTo(golden.get("logits_final"), trained);
+      double tolerance = 
+          NOISY.contains(config.peftType())
+              ? LOGIT_NOISY
+              : LOGIT * Math.sqrt(loraplusRatio(golden));
+      logits(after, result.parameters(), rows).isCloseTo(golden.get("logits_final"), tolerance);
 
       Path exported = scratch.resolve("exported");
       after.exportAdapter(result.parameters(), exported);
       assertSameFile(AdapterDirectory.read(exported), golden.trained(scratch), golden);
-      assertReadsBack(directory, task, exported, rows, golden.get("logits_final"), trained);
+      assertReadsBack(directory, task, exported, rows, golden.get("logits_final"), tolerance);
       assertSameAsLora(after, result.parameters(), golden, scratch);
-      assertFused(after, directory, result.parameters(), rows, golden, scratch);
+      assertFused(after, directory, result.parameters(), rows, golden, scratch, tolerance);
     }
   }
 
@@ -325,7 +336,8 @@ class HfPeftGoldenTest {
       ParameterVector trained,
       GoldenCase.Rows rows,
       GoldenCase golden,
-      Path scratch) {
+      Path scratch,
+      double tolerance) {
     boolean supported = golden.get("merge").path("supported").asBoolean();
     if (!supported) {
       return;
@@ -364,7 +376,7 @@ class HfPeftGoldenTest {
         TunableModel.load(
             fused, task, org.sparkpeft.core.peft.HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
       logits(plain, plain.initialParameters(0), rows)
-          .isCloseTo(golden.get("logits_final"), LOGIT * Math.sqrt(loraplusRatio(golden)));
+          .isCloseTo(golden.get("logits_final"), tolerance);
     }
   }
 }

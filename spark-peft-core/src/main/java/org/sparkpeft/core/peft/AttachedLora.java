@@ -29,6 +29,11 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
     biases = List.copyOf(biases);
   }
 
+  @Override
+  public boolean startsAsBase() {
+    return !config.initLoraWeights().equals("false");
+  }
+
   private boolean trainsBias(LoraSite site) {
     return !config.bias().equals("none") && site.module().bias();
   }

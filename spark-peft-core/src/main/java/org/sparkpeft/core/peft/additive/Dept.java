@@ -142,6 +142,11 @@ public final class Dept implements PeftMethod<Dept.Config> {
   private record Attached(Config config, ModuleTree.Structure structure, int vocabulary)
       implements AttachedMethod {
     @Override
+    public boolean startsAsBase() {
+      return false;
+    }
+
+    @Override
     public Map<String, List<Integer>> shapes() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>();
       shapes.put(VirtualTokens.NAME, List.of(config.numVirtualTokens(), structure.hidden()));

@@ -27,6 +27,11 @@ import org.sparkpeft.core.vector.ParameterVector;
  * without it can be used, not trained further: the vectors are then the state.
  */
 abstract class EncodedVectors implements AttachedMethod {
+  @Override
+  public boolean startsAsBase() {
+    return false;
+  }
+
   /** Before the network's tensors. */
   static final String ENCODER = "prompt_encoder.";
 

@@ -134,6 +134,11 @@ public final class Mam implements PeftMethod<Mam.Config> {
   private record Attached(AttachedMethod prefix, AttachedMethod adapters)
       implements AttachedMethod {
     @Override
+    public boolean startsAsBase() {
+      return false;
+    }
+
+    @Override
     public Map<String, List<Integer>> shapes() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>(prefix.shapes());
       shapes.putAll(adapters.shapes());

@@ -135,6 +135,11 @@ public final class QLora implements PeftMethod<QLora.Config> {
 
   private record Attached(Config config, AttachedMethod lora, List<ModuleSpec> quantised)
       implements AttachedMethod {
+    @Override
+    public boolean startsAsBase() {
+      return false;
+    }
+
 
     private Nf4Weight weight(ModuleSpec module) {
       return new Nf4Weight(module, config.blocksize(), config.doubleQuant());

@@ -144,6 +144,11 @@ public final class C3a implements PeftMethod<C3a.Config> {
   }
 
   private record Attached(Config config, List<ModuleSpec> layers) implements WeightMethod {
+    @Override
+    public boolean startsAsBase() {
+      return config.initWeights().equals("true");
+    }
+
 
     int size(ModuleSpec layer) {
       return Layers.firstAfterDot(config.blockSizePattern(), layer.path(), config.blockSize());

@@ -176,6 +176,11 @@ public final class Vblora implements PeftMethod<Vblora.Config> {
   }
 
   private record Attached(Config config, List<ModuleSpec> layers) implements LowRankMethod {
+    @Override
+    public boolean startsAsBase() {
+      return false;
+    }
+
 
     private Map<String, List<Integer>> logits() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>();

@@ -51,6 +51,9 @@ class FusedReferenceTest {
       AdapterTensors file = new AdapterTensors("adapter", adapter.tensors());
       AttachedMethod.Loaded loaded = attached.load(file, base::floats);
       assertThat(file.left()).isEmpty();
+      assertThat(attached.initialState(0, base::floats))
+          .as("what the seed implies is what the file holds")
+          .isEqualTo(loaded.state());
       ParameterLayout layout = ParameterLayout.of(attached.shapes());
       float[] flat = new float[layout.size()];
       layout

@@ -41,6 +41,8 @@ import org.sparkpeft.core.random.Philox;
 public final class C3a implements PeftMethod<C3a.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param blockSize size b of a block, which must divide a layer's inputs and outputs
    * @param targetModules linear layers acted on
    * @param bias {@code none}, or {@code c3a_only} to train the layers' biases
@@ -177,7 +179,7 @@ public final class C3a implements PeftMethod<C3a.Config> {
     public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
       Map<String, float[]> values = new LinkedHashMap<>();
       for (ModuleSpec layer : layers) {
-        int size = Layers.size(shapes().get(name(layer)));
+        int size = layer.out() / size(layer) * layer.in();
         Philox random = Philox.of(seed, "c3a", Philox.hash(layer.path()));
         values.put(
             name(layer),

@@ -43,19 +43,15 @@ record RandomBases(float[] a, float[] b) {
       float[] one = coarse(random, sides.larger() * sides.r(), sides.r());
       for (int row = 0; row < sides.larger(); row++) {
         System.arraycopy(
-            one,
-            row * sides.r(),
-            b,
-            (row * sides.bases() + basis) * sides.r(),
-            sides.r());
+            one, row * sides.r(), b, (row * sides.bases() + basis) * sides.r(), sides.r());
       }
     }
     return new RandomBases(normalised(a), normalised(b));
   }
 
   /**
-   * Kaiming's uniform start of a bfloat16 tensor: computed in float32 and rounded; what rounds to the
-   * excluded upper bound becomes the lower one, as in PyTorch.
+   * Kaiming's uniform start of a bfloat16 tensor: computed in float32 and rounded; what rounds to
+   * the excluded upper bound becomes the lower one, as in PyTorch.
    *
    * @param fanIn number of inputs, for PyTorch the product of all sides but the first
    */

@@ -6,8 +6,8 @@ import java.util.Map;
 /**
  * The numbers that PyTorch's CPU generator gives for a seed, for reading what files leave out
  * because the seed implies it: the Mersenne Twister MT19937 (Matsumoto and Nishimura 1998) and, on
- * top, {@code torch.randperm} and {@code torch.rand}. Everything of our own
- * comes from {@link Philox}. Not thread-safe.
+ * top, {@code torch.randperm} and {@code torch.rand}. Everything of our own comes from {@link
+ * Philox}. Not thread-safe.
  */
 public final class TorchGenerator {
   private static final int SIZE = 624;

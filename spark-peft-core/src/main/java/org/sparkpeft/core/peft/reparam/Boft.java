@@ -28,18 +28,20 @@ import org.sparkpeft.core.random.Philox;
 /**
  * BOFT, orthogonal fine-tuning with butterfly factors (Liu et al. 2023, arXiv 2311.06243): {@code y
  * = s * (W (x R)) + b}, {@code R = B_m ... B_1}. Factor {@code B_i = P_i D_i P_it}: D_i is
- * block-diagonal, {@code in / b} blocks of size b, each the Cayley transform of the skew part {@code
- * (M - Mt) / 2} of a trained {@code M [b, b]}; P_i permutes, so that blocks of different factors
- * mix; P_1 changes nothing when there is one factor. s {@code [out, 1]} scales the outputs. Starts
- * as the base. Averages of factors are not averages of rotations.
+ * block-diagonal, {@code in / b} blocks of size b, each the Cayley transform of the skew part
+ * {@code (M - Mt) / 2} of a trained {@code M [b, b]}; P_i permutes, so that blocks of different
+ * factors mix; P_1 changes nothing when there is one factor. s {@code [out, 1]} scales the outputs.
+ * Starts as the base. Averages of factors are not averages of rotations.
  */
 public final class Boft implements PeftMethod<Boft.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param boftBlockSize size b of a block, which must divide the inputs, or 0
    * @param boftBlockNum number of blocks, which must divide the inputs, or 0; one of both is given
-   * @param boftNButterflyFactor number m of factors; above 1, size and number of blocks must be even
-   *     and the number a multiple of 2^(m-1)
+   * @param boftNButterflyFactor number m of factors; above 1, size and number of blocks must be
+   *     even and the number a multiple of 2^(m-1)
    * @param targetModules linear layers acted on
    * @param excludeModules names to leave out
    * @param boftDropout share of one factor's blocks that are the identity in a training step
@@ -48,8 +50,8 @@ public final class Boft implements PeftMethod<Boft.Config> {
    * @param initWeights false starts with M from N(0, 0.1) and s from N(1, 0.1)
    * @param layersToTransform layer numbers; empty means all
    * @param factorsInFile factors that the tensors of a file have, or 0 for as many as {@code
-   *     boftNButterflyFactor}: Hugging Face keeps one where its CUDA kernel is missing, whatever the
-   *     setting says. Not a field of {@code adapter_config.json}; the tensors' shapes show it
+   *     boftNButterflyFactor}: Hugging Face keeps one where its CUDA kernel is missing, whatever
+   *     the setting says. Not a field of {@code adapter_config.json}; the tensors' shapes show it
    */
   public record Config(
       int boftBlockSize,
@@ -245,8 +247,7 @@ public final class Boft implements PeftMethod<Boft.Config> {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>();
       for (ModuleSpec layer : layers) {
         int size = layer.in() / blocks(layer);
-        shapes.put(
-            layer.path() + ".boft_R", List.of(config.factors(), blocks(layer), size, size));
+        shapes.put(layer.path() + ".boft_R", List.of(config.factors(), blocks(layer), size, size));
         shapes.put(layer.path() + ".boft_s", List.of(layer.out(), 1));
       }
       return shapes;

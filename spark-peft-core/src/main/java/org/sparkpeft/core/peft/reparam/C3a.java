@@ -32,10 +32,17 @@ import org.sparkpeft.core.random.Philox;
  * circulant blocks of size b; entry (p, q) of a block is entry {@code (q - p) mod b} of its trained
  * kernel, {@code [out / b, in / b, b]} for a layer. Random kernels change the output at the start.
  * Linear in the kernels, so averages of clients are exact.
+ *
+ * <p>Training follows Hugging Face's backward pass to get the same numbers: the gradient with
+ * respect to the kernels is exact, but what the branch passes on to lower layers is that of a block
+ * with entries {@code (p + q) mod b}. Kernels are divided by the number of inputs, so it matters
+ * little.
  */
 public final class C3a implements PeftMethod<C3a.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param blockSize size b of a block, which must divide a layer's inputs and outputs
    * @param targetModules linear layers acted on
    * @param bias {@code none}, or {@code c3a_only} to train the layers' biases
@@ -177,7 +184,7 @@ public final class C3a implements PeftMethod<C3a.Config> {
     public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
       Map<String, float[]> values = new LinkedHashMap<>();
       for (ModuleSpec layer : layers) {
-        int size = Layers.size(shapes().get(name(layer)));
+        int size = layer.out() / size(layer) * layer.in();
         Philox random = Philox.of(seed, "c3a", Philox.hash(layer.path()));
         values.put(
             name(layer),
@@ -205,18 +212,43 @@ public final class C3a implements PeftMethod<C3a.Config> {
         NDArray kernel = tensors.parameter(name(layer));
         NDArray spectrum = kernel.fft(size(layer)).transpose(2, 1, 0); // [b, in / b, out / b]
         modifications.add(
-            Modification.parallel(layer.path(), x -> convolved(layer, x, spectrum)));
+            Modification.parallel(
+                layer.path(),
+                x ->
+                    context.training()
+                        ? trained(layer, x, spectrum)
+                        : forward(layer, x, product(layer, x, spectrum))));
       }
       return modifications;
     }
 
-    private NDArray convolved(ModuleSpec layer, NDArray x, NDArray spectrum) {
+    private NDArray trained(ModuleSpec layer, NDArray x, NDArray spectrum) {
+      NDArray output = forward(layer, x, product(layer, x.stopGradient(), spectrum));
+      NDArray passed = reversed(layer, x, product(layer, x, spectrum.stopGradient()));
+      return output.add(passed.sub(passed.stopGradient()));
+    }
+
+    /** Products of frequencies, {@code [rows, out / b, b]}. */
+    private NDArray product(ModuleSpec layer, NDArray x, NDArray spectrum) {
       int size = size(layer);
       NDArray inputs = x.reshape(-1, layer.in() / size, size).ifft(size).transpose(2, 0, 1);
-      NDArray outputs = inputs.matMul(spectrum).transpose(1, 2, 0).fft(size); // [rows, out / b, b]
-      NDArray real = outputs.real().get(new NDIndex("..., 0"));
+      return inputs.matMul(spectrum).transpose(1, 2, 0);
+    }
+
+    private NDArray forward(ModuleSpec layer, NDArray x, NDArray product) {
+      return outputs(layer, x, product.fft(size(layer)), 1);
+    }
+
+    /** With the entries of each block in reverse, the first staying first. */
+    private NDArray reversed(ModuleSpec layer, NDArray x, NDArray product) {
+      return outputs(layer, x, product.ifft(size(layer)), size(layer));
+    }
+
+    /** Real parts as outputs of the layer, divided by the number of inputs. */
+    private static NDArray outputs(ModuleSpec layer, NDArray x, NDArray complex, int factor) {
+      NDArray real = complex.real().get(new NDIndex("..., 0"));
       Shape shape = x.getShape().slice(0, x.getShape().dimension() - 1).add(layer.out());
-      return Scalars.times(real.reshape(shape), 1.0f / layer.in());
+      return Scalars.times(real.reshape(shape), (float) factor / layer.in());
     }
 
     @Override

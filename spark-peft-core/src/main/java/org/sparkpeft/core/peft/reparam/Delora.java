@@ -23,10 +23,10 @@ import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
- * DeLoRA, low-rank changes of bounded strength (Bini et al. 2025, arXiv 2503.18225): {@code W + (l /
- * r) sum_i b_i a_it / (|a_i| |b_i|) diag(n)} with trained {@code A [r, in]}, {@code B [out, r]} and
- * strength {@code l [1]}, lengths at least 1e-4, and n {@code [in]} the lengths of W's columns as
- * they were at the start, which is frozen and saved. Starts as the base, because B is zero. The
+ * DeLoRA, low-rank changes of bounded strength (Bini et al. 2025, arXiv 2503.18225): {@code W + (l
+ * / r) sum_i b_i a_it / (|a_i| |b_i|) diag(n)} with trained {@code A [r, in]}, {@code B [out, r]}
+ * and strength {@code l [1]}, lengths at least 1e-4, and n {@code [in]} the lengths of W's columns
+ * as they were at the start, which is frozen and saved. Starts as the base, because B is zero. The
  * authors multiply by the Frobenius norm of W; column norms are Hugging Face's. Averages of factors
  * are not averages of weights.
  */
@@ -34,6 +34,8 @@ public final class Delora implements PeftMethod<Delora.Config> {
   private static final float SHORTEST = 1e-4f;
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r rank
    * @param deloraLambda strength l at the start
    * @param moduleDropout probability of dropping an entry of the branch's input while training
@@ -193,8 +195,7 @@ public final class Delora implements PeftMethod<Delora.Config> {
             config.initWeights()
                 ? new float[r * layer.out()]
                 : Layers.kaiming(random.child(1), r * layer.out(), r));
-        double strength =
-            Layers.first(config.lambdaPattern(), layer.path(), config.deloraLambda());
+        double strength = Layers.first(config.lambdaPattern(), layer.path(), config.deloraLambda());
         values.put(layer.path() + ".delora_lambda", new float[] {(float) strength});
       }
       return values;
@@ -211,8 +212,10 @@ public final class Delora implements PeftMethod<Delora.Config> {
       NDArray b = tensors.parameter(layer.path() + ".delora_B");
       NDArray strength = tensors.parameter(layer.path() + ".delora_lambda");
       NDArray lengths =
-          length(a, 1).reshape(1, rank(layer)).mul(length(b, 0)).mul(
-              a.getManager().create((float) rank(layer)));
+          length(a, 1)
+              .reshape(1, rank(layer))
+              .mul(length(b, 0))
+              .mul(a.getManager().create((float) rank(layer)));
       NDArray scaled = b.mul(strength.div(lengths)); // [out, r]
       return new Factors(a.mul(tensors.state(norms(layer))), scaled);
     }
@@ -225,8 +228,7 @@ public final class Delora implements PeftMethod<Delora.Config> {
 
     @Override
     public SortedMap<String, TensorData> save(ParameterVector parameters, MethodState state) {
-      Map<String, TensorData> file =
-          new TreeMap<>(LowRankMethod.super.save(parameters, state));
+      Map<String, TensorData> file = new TreeMap<>(LowRankMethod.super.save(parameters, state));
       for (ModuleSpec layer : layers) {
         String name = AdapterTensors.PREFIX + norms(layer);
         file.put(name, state.tensor(norms(layer)).withName(name));
@@ -243,9 +245,7 @@ public final class Delora implements PeftMethod<Delora.Config> {
         state.floats(
             norms(layer),
             shape,
-            file.has(name)
-                ? file.take(name, shape).toFloats()
-                : columnNorms(layer, base));
+            file.has(name) ? file.take(name, shape).toFloats() : columnNorms(layer, base));
       }
       return new Loaded(file.takeAll(shapes()), state.build());
     }

@@ -29,6 +29,8 @@ import org.sparkpeft.core.random.Philox;
 public final class FourierFt implements PeftMethod<FourierFt.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param nFrequency trained numbers of a layer
    * @param scaling factor on the change
    * @param randomLocSeed seed of the places, which are those that PyTorch draws
@@ -63,8 +65,7 @@ public final class FourierFt implements PeftMethod<FourierFt.Config> {
       Checks.finite(problems, "scaling", scaling);
       Checks.bias(problems, bias);
       Checks.layers(problems, layersToTransform);
-      Checks.wholePatterns(
-          problems, "n_frequency_pattern", nFrequencyPattern, Integer.MAX_VALUE);
+      Checks.wholePatterns(problems, "n_frequency_pattern", nFrequencyPattern, Integer.MAX_VALUE);
       problems.throwIfAny();
     }
 
@@ -132,8 +133,7 @@ public final class FourierFt implements PeftMethod<FourierFt.Config> {
 
     @Override
     public int count(ModuleSpec layer) {
-      return Layers.firstAfterDot(
-          config.nFrequencyPattern(), layer.path(), config.nFrequency());
+      return Layers.firstAfterDot(config.nFrequencyPattern(), layer.path(), config.nFrequency());
     }
 
     @Override

@@ -24,15 +24,17 @@ import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
 
 /**
- * HRA, Householder reflections of a layer's input (Yuan et al. 2024, arXiv 2405.17484): {@code W H_1
- * ... H_r} with {@code H_i = I - 2 u_i u_it}, {@code u_i} column i of the trained {@code U [in, r]}
- * divided by its length; with Gram-Schmidt, {@code W (I - 2 V Vt)} for the orthonormalised columns.
- * An even r starts as the base, since reflections come in equal pairs. Averages of reflections are
- * not reflections.
+ * HRA, Householder reflections of a layer's input (Yuan et al. 2024, arXiv 2405.17484): {@code W
+ * H_1 ... H_r} with {@code H_i = I - 2 u_i u_it}, {@code u_i} column i of the trained {@code U [in,
+ * r]} divided by its length; with Gram-Schmidt, {@code W (I - 2 V Vt)} for the orthonormalised
+ * columns. An even r starts as the base, since reflections come in equal pairs. Averages of
+ * reflections are not reflections.
  */
 public final class Hra implements PeftMethod<Hra.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r number of reflections; odd numbers change the output at the start
    * @param applyGs whether the columns are made orthogonal
    * @param targetModules linear layers acted on

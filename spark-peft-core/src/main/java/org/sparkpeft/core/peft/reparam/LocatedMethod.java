@@ -85,8 +85,7 @@ interface LocatedMethod extends WeightMethod {
       String values = AdapterTensors.PREFIX + trained(layer);
       file.put(
           values,
-          TensorData.ofFloats(
-              values, List.of(count(layer)), parameters.tensor(trained(layer))));
+          TensorData.ofFloats(values, List.of(count(layer)), parameters.tensor(trained(layer))));
       String places = AdapterTensors.PREFIX + placed(layer);
       file.put(places, Locations.toFile(places, layer, state.integers(placed(layer))));
     }
@@ -102,8 +101,7 @@ interface LocatedMethod extends WeightMethod {
       places.put(
           layer,
           file.has(name)
-              ? Locations.ofFile(
-                  file.source(), layer, file.take(name, List.of(2, count(layer))))
+              ? Locations.ofFile(file.source(), layer, file.take(name, List.of(2, count(layer))))
               : impliedPlaces(layer)
                   .orElseThrow(
                       () ->

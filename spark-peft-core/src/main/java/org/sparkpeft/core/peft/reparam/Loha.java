@@ -22,13 +22,15 @@ import org.sparkpeft.core.random.Philox;
 
 /**
  * LoHa, the Hadamard product of two low-rank matrices (Hyeon-Woo et al. 2021, FedPara, arXiv
- * 2108.06098; Yeh et al. 2023, LyCORIS, arXiv 2309.14859): {@code W + (alpha / r) (A1 B1) * (A2 B2)}
- * with {@code A [out, r]}, {@code B [r, in]} and * entry by entry, of rank up to r². Starts as the
- * base, because B2 is zero. Averages of factors are not averages of weights.
+ * 2108.06098; Yeh et al. 2023, LyCORIS, arXiv 2309.14859): {@code W + (alpha / r) (A1 B1) * (A2
+ * B2)} with {@code A [out, r]}, {@code B [r, in]} and * entry by entry, of rank up to r². Starts as
+ * the base, because B2 is zero. Averages of factors are not averages of weights.
  */
 public final class Loha implements PeftMethod<Loha.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r rank of each of the two factors
    * @param alpha numerator of the scaling alpha / r
    * @param rankDropout probability of leaving out a row of the change while training
@@ -129,10 +131,7 @@ public final class Loha implements PeftMethod<Loha.Config> {
     return new Attached(
         config,
         Layers.linear(
-            modules,
-            config.targetModules(),
-            config.excludeModules(),
-            config.layersToTransform()));
+            modules, config.targetModules(), config.excludeModules(), config.layersToTransform()));
   }
 
   private record Attached(Config config, List<ModuleSpec> layers) implements WeightMethod {
@@ -175,8 +174,7 @@ public final class Loha implements PeftMethod<Loha.Config> {
         return weight;
       }
       double alpha = Layers.first(config.alphaPattern(), layer.path(), config.alpha());
-      NDArray product =
-          factor(layer, "1", tensors).mul(factor(layer, "2", tensors)); // [out, in]
+      NDArray product = factor(layer, "1", tensors).mul(factor(layer, "2", tensors)); // [out, in]
       NDArray delta = Scalars.times(product, (float) (alpha / rank(layer)));
       return RankDropout.rows(layer, delta, config.rankDropout(), true, training).add(weight);
     }

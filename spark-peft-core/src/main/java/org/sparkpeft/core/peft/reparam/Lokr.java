@@ -30,6 +30,8 @@ import org.sparkpeft.core.random.Philox;
 public final class Lokr implements PeftMethod<Lokr.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r rank of a factor that is a product
    * @param alpha numerator of the scaling alpha / r
    * @param rankDropout probability of leaving out a row of the change while training
@@ -146,10 +148,7 @@ public final class Lokr implements PeftMethod<Lokr.Config> {
     return new Attached(
         config,
         Layers.linear(
-            modules,
-            config.targetModules(),
-            config.excludeModules(),
-            config.layersToTransform()));
+            modules, config.targetModules(), config.excludeModules(), config.layersToTransform()));
   }
 
   /** Two factors of a size, the smaller first; with a wish that divides it, the wish first. */
@@ -227,7 +226,9 @@ public final class Lokr implements PeftMethod<Lokr.Config> {
                 Philox random = Philox.of(seed, "lokr", Philox.hash(name));
                 values.put(
                     name,
-                    startsZero(name) ? new float[size] : Layers.kaiming(random, size, shape.get(1)));
+                    startsZero(name)
+                        ? new float[size]
+                        : Layers.kaiming(random, size, shape.get(1)));
               });
       return values;
     }

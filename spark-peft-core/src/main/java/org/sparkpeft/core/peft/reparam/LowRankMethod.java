@@ -53,8 +53,7 @@ interface LowRankMethod extends WeightMethod {
   }
 
   /** The layer's input with some entries dropped while training. */
-  static NDArray dropped(
-      ModuleSpec layer, NDArray x, double probability, TuningContext context) {
+  static NDArray dropped(ModuleSpec layer, NDArray x, double probability, TuningContext context) {
     if (!context.training() || probability == 0) {
       return x;
     }

@@ -28,9 +28,9 @@ import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
 
 /**
- * MiSS, matrix shard sharing, also known as Bone (Kang and Yin 2024, arXiv 2409.15371). {@code y = W
- * x + b + Dt s} with trained {@code D [r, out]}, {@code s_q} the sum of the inputs {@code q, q + r,
- * q + 2 r, ...}: every r columns of W get the same addend. With {@code mini}, D is {@code [r,
+ * MiSS, matrix shard sharing, also known as Bone (Kang and Yin 2024, arXiv 2409.15371). {@code y =
+ * W x + b + Dt s} with trained {@code D [r, out]}, {@code s_q} the sum of the inputs {@code q, q +
+ * r, q + 2 r, ...}: every r columns of W get the same addend. With {@code mini}, D is {@code [r,
  * mini_r]}, repeated along the outputs. With {@code bat}, D is {@code [out / r, r, r]} and block
  * {@code W_ij [r, r]} becomes {@code W_ij + W_ij D_i + D_i}. Starts with zeros, as the base. The
  * change is linear in D, so averages of clients are exact.
@@ -38,15 +38,17 @@ import org.sparkpeft.core.random.Philox;
 public final class Miss implements PeftMethod<Miss.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r number of different columns, at most a layer's inputs; with {@code bat} it must divide
    *     a layer's inputs and outputs
    * @param missDropout probability of dropping an input of the branch while training; not with
    *     {@code bat}
-   * @param miniR different rows with {@code mini}; must divide a layer's outputs
+   * @param miniR different rows in the mini form; must divide a layer's outputs
    * @param targetModules linear layers acted on
    * @param excludeModules names to leave out
    * @param initWeights {@code true} (zeros), {@code false} (random, so the output changes at once),
-   *     {@code bat} or {@code mini} (other forms, zeros)
+   *     the names of the two other forms (zeros)
    * @param layersToTransform layer numbers; empty means all
    * @param bias {@code none}, or {@code miss_only} to train the layers' biases
    * @param modulesToSave modules trained in full
@@ -71,8 +73,7 @@ public final class Miss implements PeftMethod<Miss.Config> {
       Checks.rank(problems, r);
       Checks.probability(problems, "miss_dropout", missDropout);
       problems.require(miniR >= 1, "mini_r", miniR, "must be at least 1");
-      Checks.oneOf(
-          problems, "init_weights", initWeights, List.of("true", "false", "bat", "mini"));
+      Checks.oneOf(problems, "init_weights", initWeights, List.of("true", "false", "bat", "mini"));
       Checks.bias(problems, bias);
       Checks.layers(problems, layersToTransform);
       problems.throwIfAny();
@@ -250,9 +251,7 @@ public final class Miss implements PeftMethod<Miss.Config> {
       NDManager manager = x.getManager();
       NDArray whole =
           missing == 0 ? x : x.concat(manager.zeros(outer.add(missing)), outer.dimension());
-      return whole
-          .reshape(outer.add((in + missing) / r).add(r))
-          .sum(new int[] {outer.dimension()});
+      return whole.reshape(outer.add((in + missing) / r).add(r)).sum(new int[] {outer.dimension()});
     }
 
     @Override

@@ -28,13 +28,15 @@ import org.sparkpeft.core.vector.ParameterLayout;
  * OFT, orthogonal fine-tuning of a layer's input (Qiu et al. 2023, arXiv 2306.07280; Qiu et al.
  * 2025, OFTv2, arXiv 2506.19847): {@code y = W (x R) + b}, R block-diagonal with r blocks of size
  * b, {@code r b = in}. A block is the Cayley transform {@code (I - Q) (I + Q)^-1} of a
- * skew-symmetric Q, whose upper triangle, row by row, is trained: {@code [r, b (b - 1) / 2]}; or its
- * Neumann series. Starts as the identity. A mean of Q is skew-symmetric, so averaged clients rotate
- * still, but not by the mean rotation.
+ * skew-symmetric Q, whose upper triangle, row by row, is trained: {@code [r, b (b - 1) / 2]}; or
+ * its Neumann series. Starts as the identity. A mean of Q is skew-symmetric, so averaged clients
+ * rotate still, but not by the mean rotation.
  */
 public final class Oft implements PeftMethod<Oft.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r number of blocks of a layer, or 0 when {@code oftBlockSize} says it; moved to the
    *     nearest number that divides the layer's inputs
    * @param oftBlockSize size b of a block, or 0 when {@code r} says it; moved likewise

@@ -45,6 +45,8 @@ public final class RandLora implements PeftMethod<RandLora.Config> {
   private static final String TOP = "base_model.";
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r rank of a basis
    * @param targetModules linear layers acted on
    * @param projectionPrngKey seed of the bases, which are those that PyTorch draws
@@ -198,8 +200,7 @@ public final class RandLora implements PeftMethod<RandLora.Config> {
             config.initWeights() ? new float[size] : random.gaussian(size, 1));
         int side = config.initWeights() ? Math.max(bases, smaller(layer)) : larger(layer);
         values.put(
-            layer.path() + ".randlora_gamma",
-            Layers.filled(bases * smaller(layer), 1.0f / side));
+            layer.path() + ".randlora_gamma", Layers.filled(bases * smaller(layer), 1.0f / side));
       }
       return values;
     }
@@ -219,8 +220,7 @@ public final class RandLora implements PeftMethod<RandLora.Config> {
       NDArray a = inStep(step, tensors.state(A).get(new NDIndex(":, :, :" + smaller(layer))));
       NDArray b =
           inStep(
-              step,
-              tensors.state(B).get(new NDIndex(":" + larger(layer) + ", :" + bases + ", :")));
+              step, tensors.state(B).get(new NDIndex(":" + larger(layer) + ", :" + bases + ", :")));
       NDArray scaled =
           Scalars.times(lambda, (float) (config.randloraAlpha() / r)).reshape(r, bases, 1);
       NDArray changing = scaled.mul(a).mul(gamma).reshape((long) r * bases, smaller(layer));

@@ -43,25 +43,25 @@ record RandomBases(float[] a, float[] b) {
       float[] one = coarse(random, sides.larger() * sides.r(), sides.r());
       for (int row = 0; row < sides.larger(); row++) {
         System.arraycopy(
-            one,
-            row * sides.r(),
-            b,
-            (row * sides.bases() + basis) * sides.r(),
-            sides.r());
+            one, row * sides.r(), b, (row * sides.bases() + basis) * sides.r(), sides.r());
       }
     }
     return new RandomBases(normalised(a), normalised(b));
   }
 
   /**
-   * Kaiming's uniform start of a bfloat16 tensor; PyTorch takes the product of the last two sides,
-   * the middle one 1, for the number of inputs.
+   * Kaiming's uniform start of a bfloat16 tensor: computed in float32 and rounded; what rounds to
+   * the excluded upper bound becomes the lower one, as in PyTorch.
+   *
+   * @param fanIn number of inputs, for PyTorch the product of all sides but the first
    */
   private static float[] coarse(TorchGenerator random, int size, int fanIn) {
-    float bound = rounded(1 / Math.sqrt(fanIn));
+    float bound = (float) (1 / Math.sqrt(fanIn));
+    float top = rounded(bound);
     float[] values = random.uniform(size);
     for (int i = 0; i < size; i++) {
-      values[i] = rounded(values[i] * (2 * bound) - bound);
+      float value = rounded(values[i] * (2 * bound) - bound);
+      values[i] = value >= top ? -top : value;
     }
     return values;
   }

@@ -19,8 +19,7 @@ final class RankDropout {
   }
 
   /** Whether the layer goes without its change in this step. */
-  static boolean skips(
-      ModuleSpec layer, double probability, Optional<TuningContext> training) {
+  static boolean skips(ModuleSpec layer, double probability, Optional<TuningContext> training) {
     return probability > 0
         && training
             .map(context -> random(layer, context).child(0).doubleAt(0) < probability)

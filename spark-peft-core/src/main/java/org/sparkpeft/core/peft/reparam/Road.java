@@ -37,6 +37,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 public final class Road implements PeftMethod<Road.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param variant {@code road_1}, {@code road_2} or {@code road_4}
    * @param groupSize outputs in a group: even, and a divisor of each layer's outputs
    * @param initWeights false starts with t from N(0, 0.5) and a from N(1, 0.5)
@@ -72,8 +74,7 @@ public final class Road implements PeftMethod<Road.Config> {
   /** Hugging Face's group of 64 does not divide the outputs of small models. */
   @Override
   public Config defaults() {
-    return new Config(
-        "road_1", 2, true, TargetModules.of("query", "value"), List.of("classifier"));
+    return new Config("road_1", 2, true, TargetModules.of("query", "value"), List.of("classifier"));
   }
 
   @Override
@@ -98,8 +99,7 @@ public final class Road implements PeftMethod<Road.Config> {
 
   @Override
   public AttachedMethod attach(Config config, ModuleTree modules) {
-    List<ModuleSpec> layers =
-        Layers.linear(modules, config.targetModules(), List.of(), List.of());
+    List<ModuleSpec> layers = Layers.linear(modules, config.targetModules(), List.of(), List.of());
     for (ModuleSpec layer : layers) {
       if (layer.out() % config.groupSize() != 0) {
         throw new ConfigException(
@@ -222,7 +222,8 @@ public final class Road implements PeftMethod<Road.Config> {
     }
 
     private NDArray tensor(NDManager manager, ParameterVector parameters, String name) {
-      return TorchEngine.tensor(manager, parameters.tensor(name), shapes().get(name));
+      float[] values = parameters.tensor(name);
+      return TorchEngine.tensor(manager, values, List.of(values.length));
     }
   }
 }

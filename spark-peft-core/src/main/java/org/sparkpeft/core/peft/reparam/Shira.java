@@ -31,6 +31,8 @@ public final class Shira implements PeftMethod<Shira.Config> {
   private static final int NO_SEED = -1;
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r rank of the LoRA with as many parameters
    * @param maskType {@code random}, the only one that a file can name
    * @param randomSeed seed of the places, which are then those that PyTorch draws; -1, null in
@@ -73,8 +75,7 @@ public final class Shira implements PeftMethod<Shira.Config> {
 
   @Override
   public Config fileDefaults() {
-    return new Config(
-        32, "random", NO_SEED, TargetModules.of("query", "value"), true, List.of());
+    return new Config(32, "random", NO_SEED, TargetModules.of("query", "value"), true, List.of());
   }
 
   @Override
@@ -108,8 +109,7 @@ public final class Shira implements PeftMethod<Shira.Config> {
 
   @Override
   public AttachedMethod attach(Config config, ModuleTree modules) {
-    List<ModuleSpec> layers =
-        Layers.linear(modules, config.targetModules(), List.of(), List.of());
+    List<ModuleSpec> layers = Layers.linear(modules, config.targetModules(), List.of(), List.of());
     for (ModuleSpec layer : layers) {
       long size = (long) layer.out() * layer.in();
       long count = (long) config.r() * (layer.out() + layer.in());

@@ -30,8 +30,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * VB-LoRA, LoRA from one bank of vectors (Li et al. 2024, arXiv 2405.15179): {@code W + B A}, A and
  * B cut into pieces of length d; each piece is a mean of the k vectors of the trained bank {@code
- * [num_vectors, d]} with the largest trained logits, weighted by their softmax. Logits {@code [r, in
- * / d, num_vectors]} and {@code [out / d, r, num_vectors]}. Random at the start, so the output
+ * [num_vectors, d]} with the largest trained logits, weighted by their softmax. Logits {@code [r,
+ * in / d, num_vectors]} and {@code [out / d, r, num_vectors]}. Random at the start, so the output
  * changes at once, a little. Averages of clients' logits are not averages of weights.
  */
 public final class Vblora implements PeftMethod<Vblora.Config> {
@@ -46,6 +46,8 @@ public final class Vblora implements PeftMethod<Vblora.Config> {
   private static final float ABSENT = -1e9f;
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param r rank
    * @param numVectors vectors in the bank
    * @param vectorLength length d of a vector, which must divide a layer's inputs and outputs
@@ -217,9 +219,7 @@ public final class Vblora implements PeftMethod<Vblora.Config> {
                 values.put(name, random.gaussian(Layers.size(shape), config.initLogitsStd()));
               });
       float bound = (float) config.initVectorBankBound();
-      values.put(
-          BANK,
-          Philox.of(seed, "vblora bank").uniform(Layers.size(bank()), -bound, bound));
+      values.put(BANK, Philox.of(seed, "vblora bank").uniform(Layers.size(bank()), -bound, bound));
       return values;
     }
 
@@ -234,8 +234,7 @@ public final class Vblora implements PeftMethod<Vblora.Config> {
       NDArray a = pieces(tensors.parameter(layer.path() + ".vblora_logits_A"), bank);
       NDArray b = pieces(tensors.parameter(layer.path() + ".vblora_logits_B"), bank);
       return new Factors(
-          a.reshape(config.r(), layer.in()),
-          b.transpose(0, 2, 1).reshape(layer.out(), config.r()));
+          a.reshape(config.r(), layer.in()), b.transpose(0, 2, 1).reshape(layer.out(), config.r()));
     }
 
     /** {@code [p, q, num_vectors]} to {@code [p, q, d]}. */
@@ -294,8 +293,7 @@ public final class Vblora implements PeftMethod<Vblora.Config> {
               name + INDICES, List.of(shape.get(0), shape.get(1), k), indices, indexType()));
       file.put(
           name + WEIGHTS,
-          TensorData.ofFloats(
-              name + WEIGHTS, List.of(shape.get(0), shape.get(1), k - 1), weights));
+          TensorData.ofFloats(name + WEIGHTS, List.of(shape.get(0), shape.get(1), k - 1), weights));
     }
 
     private DType indexType() {

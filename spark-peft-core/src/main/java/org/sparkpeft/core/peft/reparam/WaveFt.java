@@ -34,10 +34,12 @@ import org.sparkpeft.core.random.Philox;
 public final class WaveFt implements PeftMethod<WaveFt.Config> {
 
   /**
+   * The settings, under Hugging Face's names.
+   *
    * @param nFrequency trained numbers of a layer
    * @param scaling factor on the change
-   * @param waveletFamily {@code db1} to {@code db10}, {@code sym2} to {@code sym10}, {@code coif1} to
-   *     {@code coif4}
+   * @param waveletFamily {@code db1} to {@code db10}, {@code sym2} to {@code sym10}, {@code coif1}
+   *     to {@code coif4}
    * @param useIdwt false takes the sparse matrix itself as the change
    * @param randomLocSeed seed of the places, which are those that PyTorch draws
    * @param targetModules linear layers acted on
@@ -73,12 +75,10 @@ public final class WaveFt implements PeftMethod<WaveFt.Config> {
       Problems problems = new Problems();
       problems.require(nFrequency >= 1, "n_frequency", nFrequency, "must be at least 1");
       Checks.finite(problems, "scaling", scaling);
-      Checks.oneOf(
-          problems, "wavelet_family", waveletFamily, List.copyOf(Wavelet.all().keySet()));
+      Checks.oneOf(problems, "wavelet_family", waveletFamily, List.copyOf(Wavelet.all().keySet()));
       Checks.bias(problems, bias);
       Checks.layers(problems, layersToTransform);
-      Checks.wholePatterns(
-          problems, "n_frequency_pattern", nFrequencyPattern, Integer.MAX_VALUE);
+      Checks.wholePatterns(problems, "n_frequency_pattern", nFrequencyPattern, Integer.MAX_VALUE);
       problems.throwIfAny();
     }
 
@@ -200,15 +200,14 @@ public final class WaveFt implements PeftMethod<WaveFt.Config> {
 
     /** Size of a side of the coefficients: an even number. */
     private static long padded(int size, Wavelet wavelet) {
-      int padded = size + wavelet.border();
+      long padded = (long) size + wavelet.border();
       return padded + padded % 2;
     }
 
     @Override
     public NDArray weight(
         ModuleSpec layer, NDArray weight, MethodTensors tensors, Optional<TuningContext> training) {
-      NDArray change =
-          config.useIdwt() ? transformed(layer, tensors) : dense(layer, tensors);
+      NDArray change = config.useIdwt() ? transformed(layer, tensors) : dense(layer, tensors);
       return Scalars.times(change, (float) config.scaling()).add(weight);
     }
 
@@ -226,16 +225,12 @@ public final class WaveFt implements PeftMethod<WaveFt.Config> {
       NDList upper = halves.get(0).split(2, 1);
       NDList lower = halves.get(1).split(2, 1);
       NDArray swapped =
-          upper
-              .get(0)
-              .concat(lower.get(0), 1)
-              .concat(upper.get(1).concat(lower.get(1), 1), 0);
+          upper.get(0).concat(lower.get(0), 1).concat(upper.get(1).concat(lower.get(1), 1), 0);
       NDArray change = wavelet.inverse(swapped);
       long top = (change.getShape().get(0) - layer.out()) / 2;
       long side = (change.getShape().get(1) - layer.in()) / 2;
       return change.get(
-          new NDIndex(
-              top + ":" + (top + layer.out()) + ", " + side + ":" + (side + layer.in())));
+          new NDIndex(top + ":" + (top + layer.out()) + ", " + side + ":" + (side + layer.in())));
     }
 
     /** With zeros before and after. */

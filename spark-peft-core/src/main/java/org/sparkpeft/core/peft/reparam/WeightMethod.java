@@ -40,8 +40,7 @@ interface WeightMethod extends AttachedMethod {
 
   @Override
   default List<Modification> modifications(MethodTensors tensors, TuningContext context) {
-    Optional<TuningContext> training =
-        context.training() ? Optional.of(context) : Optional.empty();
+    Optional<TuningContext> training = context.training() ? Optional.of(context) : Optional.empty();
     List<Modification> modifications = new ArrayList<>();
     for (ModuleSpec layer : layers()) {
       modifications.add(

@@ -9,6 +9,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -33,7 +34,16 @@ class FusedReferenceTest {
   @ParameterizedTest
   @ValueSource(
       strings = {
-        "boft", "fourierft", "loha", "lokr", "miss", "miss-bat", "oft", "randlora", "shira", "vblora"
+        "boft",
+        "fourierft",
+        "loha",
+        "lokr",
+        "miss",
+        "miss-bat",
+        "oft",
+        "randlora",
+        "shira",
+        "vblora"
       })
   void sameWeights(String method) throws Exception {
     Path folder = SharedFiles.find("golden/stories-" + method);
@@ -51,6 +61,9 @@ class FusedReferenceTest {
       AdapterTensors file = new AdapterTensors("adapter", adapter.tensors());
       AttachedMethod.Loaded loaded = attached.load(file, base::floats);
       assertThat(file.left()).isEmpty();
+      assertThat(attached.initialState(0, base::floats))
+          .as("what the seed implies is what the file holds")
+          .isEqualTo(loaded.state());
       ParameterLayout layout = ParameterLayout.of(attached.shapes());
       float[] flat = new float[layout.size()];
       layout
@@ -62,10 +75,9 @@ class FusedReferenceTest {
       Map<String, float[]> fused =
           attached.fuse(ParameterVector.of(layout, flat), loaded.state(), base::floats);
       assertThat(fused.keySet())
-          .containsExactlyInAnyOrderElementsOf(
-              () -> merge.get("delta_norms").fieldNames());
+          .containsExactlyInAnyOrderElementsOf(() -> merge.get("delta_norms").fieldNames());
       for (JsonNode sample : merge.get("samples")) {
-        float[] weight = fused.get(sample.get("weight").asText());
+        float[] weight = Objects.requireNonNull(fused.get(sample.get("weight").asText()));
         assertThat((double) weight[sample.get("flat_index").intValue()])
             .as(sample.get("weight").asText())
             .isCloseTo(sample.get("merged").doubleValue(), Offset.offset(2e-6));
@@ -78,7 +90,9 @@ class FusedReferenceTest {
               squares += Math.pow((double) weight[i] - before[i], 2);
             }
             double norm = merge.get("delta_norms").get(name).doubleValue();
-            assertThat(Math.sqrt(squares)).as(name).isCloseTo(norm, Offset.offset(1e-5 + 1e-5 * norm));
+            assertThat(Math.sqrt(squares))
+                .as(name)
+                .isCloseTo(norm, Offset.offset(1e-5 + 1e-5 * norm));
           });
     }
   }

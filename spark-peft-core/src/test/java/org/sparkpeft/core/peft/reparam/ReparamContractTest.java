@@ -6,8 +6,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
+import com.fasterxml.jackson.core.type.TypeReference;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.util.ArrayList;
-import java.util.Comparator;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -18,10 +21,12 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.GradientScope;
 import org.sparkpeft.core.engine.TorchEngine;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.error.Problem;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
@@ -61,61 +66,73 @@ class ReparamContractTest {
         return Philox.of(5, "base", Philox.hash(name)).gaussian(size, 0.3);
       };
 
-  /** Method, settings beside target_modules, trained numbers, whether it starts as the base. */
+  /** Method, trained numbers, whether it starts as the base, settings beside target_modules. */
+  private static final String FORMS =
+      """
+      LOHA 224 base {"r": 2, "alpha": 3}
+      LOHA 224 moved {"r": 3, "rank_pattern": {"wide": 1}, "init_weights": false}
+      LOKR 56 base {"r": 2}
+      LOKR 40 base {"r": 1, "init_weights": "lycoris"}
+      LOKR 30 moved {"r": 1, "decompose_both": true, "init_weights": false}
+      LOKR 104 base {"r": 4, "decompose_factor": 2, "alpha_pattern": {"narrow": 2.5}}
+      OFT 42 base {"oft_block_size": 4}
+      OFT 12 base {"oft_block_size": 4, "block_share": true}
+      OFT 86 moved {"oft_block_size": 0, "r": 2, "init_weights": false, "use_cayley_neumann": false}
+      OFT 70 moved {"oft_block_size": 4, "init_weights": false, "num_cayley_neumann_terms": 3, "bias": "oft_only"}
+      OFT 42 moved {"oft_block_size": 4, "init_weights": false, "coft": true, "eps": 0.01}
+      BOFT 140 base {"boft_block_size": 4}
+      BOFT 140 moved {"boft_block_size": 2, "boft_n_butterfly_factor": 2, "init_weights": false}
+      BOFT 156 moved {"boft_block_size": 0, "boft_block_num": 4, "init_weights": false, "bias": "boft_only"}
+      FOURIERFT 20 moved {"n_frequency": 10}
+      FOURIERFT 17 base {"n_frequency": 10, "n_frequency_pattern": {"wide": 7}, "init_weights": true}
+      VBLORA 192 moved {"r": 2, "num_vectors": 6, "vector_length": 4}
+      VBLORA 192 moved {"r": 2, "num_vectors": 6, "vector_length": 4, "topk": 3, "save_only_topk_weights": true}
+      RANDLORA 96 base {"r": 4}
+      RANDLORA 130 moved {"r": 5, "randlora_alpha": 5, "sparse": true, "init_weights": false, "save_projection": false, "bias": "randlora_only"}
+      RANDLORA 102 moved {"r": 5, "randlora_alpha": 5, "very_sparse": true, "init_weights": false}
+      SHIRA 168 base {"r": 3}
+      SHIRA 112 moved {"r": 2, "random_seed": 9, "init_weights": false}
+      MISS 140 base {"r": 5}
+      MISS 112 moved {"r": 4, "init_weights": false}
+      MISS 20 base {"r": 5, "init_weights": "mini", "mini_r": 2}
+      MISS 112 base {"r": 4, "init_weights": "bat"}
+      HRA 112 base {"r": 4}
+      HRA 112 moved {"r": 3, "bias": "hra_only"}
+      HRA 84 moved {"r": 3, "apply_GS": true}
+      ROAD 28 base {"group_size": 4}
+      ROAD 56 moved {"group_size": 4, "variant": "road_2", "init_weights": false}
+      ROAD 112 moved {"group_size": 2, "variant": "road_4", "init_weights": false}
+      DELORA 170 base {"r": 3}
+      DELORA 142 moved {"r": 3, "rank_pattern": {"narrow": 2}, "lambda_pattern": {"wide": 4.5}, "init_weights": false}
+      C3A 96 moved {"block_size": 4}
+      C3A 144 base {"block_size": 4, "block_size_pattern": {"wide": 2}, "init_weights": true}
+      C3A 384 moved {"block_size": 1, "init_weights": "gaussian"}
+      WAVEFT 40 base {"n_frequency": 20}
+      WAVEFT 40 moved {"n_frequency": 20, "wavelet_family": "sym3", "init_weights": false}
+      WAVEFT 40 moved {"n_frequency": 20, "wavelet_family": "coif2", "proportional_parameters": true, "init_weights": false}
+      WAVEFT 40 moved {"n_frequency": 20, "use_idwt": false, "init_weights": false}
+      """;
+
   static Stream<Arguments> forms() {
-    return Stream.of(
-        form("LOHA", 2 * 2 * 2 * 28, true, "r", 2, "alpha", 3),
-        form("LOHA", 2 * 28 * (3 + 1), false, "r", 3, "rank_pattern", Map.of("wide", 1), "init_weights", false),
-        form("LOKR", 2 * (3 * 4 + 4 * 4), true, "r", 2),
-        form("LOKR", 2 * (3 * 4 + (4 + 4) * 1), true, "r", 1, "init_weights", "lycoris"),
-        form("LOKR", 2 * ((3 + 4) + (4 + 4)), false, "r", 1, "decompose_both", true, "init_weights", false),
-        form("LOKR", 2 * (2 * 2 + 6 * 8), true, "r", 4, "decompose_factor", 2, "alpha_pattern", Map.of("narrow", 2.5)),
-        form("OFT", (4 + 3) * 6, true, "oft_block_size", 4),
-        form("OFT", 2 * 6, true, "oft_block_size", 4, "block_share", true),
-        form("OFT", 2 * 28 + 2 * 15, false, "oft_block_size", 0, "r", 2, "init_weights", false, "use_cayley_neumann", false),
-        form("OFT", (4 + 3) * 6 + 28, false, "oft_block_size", 4, "init_weights", false, "num_cayley_neumann_terms", 3, "bias", "oft_only"),
-        form("OFT", (4 + 3) * 6, false, "oft_block_size", 4, "init_weights", false, "coft", true, "eps", 0.01),
-        form("BOFT", (4 + 3) * 16 + 28, true, "boft_block_size", 4),
-        form("BOFT", 2 * (8 + 6) * 4 + 28, false, "boft_block_size", 2, "boft_n_butterfly_factor", 2, "init_weights", false),
-        form("BOFT", 2 * (4 * 16 + 4 * 9) / 2 + 28 + 28, false, "boft_block_size", 0, "boft_block_num", 4, "init_weights", false, "bias", "boft_only"),
-        form("FOURIERFT", 20, false, "n_frequency", 10),
-        form("FOURIERFT", 17, true, "n_frequency", 10, "n_frequency_pattern", Map.of("wide", 7), "init_weights", true),
-        form("VBLORA", 2 * 2 * 7 * 6 + 24, false, "r", 2, "num_vectors", 6, "vector_length", 4),
-        form("VBLORA", 2 * 2 * 7 * 6 + 24, false, "r", 2, "num_vectors", 6, "vector_length", 4, "topk", 3, "save_only_topk_weights", true),
-        form("RANDLORA", 2 * (4 * 3 + 3 * 12), true, "r", 4),
-        form("RANDLORA", 2 * (5 * 3 + 3 * 12) + 28, false, "r", 5, "randlora_alpha", 5, "sparse", true, "init_weights", false, "save_projection", false, "bias", "randlora_only"),
-        form("RANDLORA", 2 * (5 * 3 + 3 * 12), false, "r", 5, "randlora_alpha", 5, "very_sparse", true, "init_weights", false),
-        form("SHIRA", 2 * 3 * 28, true, "r", 3),
-        form("SHIRA", 2 * 2 * 28, false, "r", 2, "random_seed", 9, "init_weights", false),
-        form("MISS", 5 * 28, true, "r", 5),
-        form("MISS", 4 * 28, false, "r", 4, "init_weights", false),
-        form("MISS", 2 * 5 * 2, true, "r", 5, "init_weights", "mini", "mini_r", 2),
-        form("MISS", (3 + 4) * 16, true, "r", 4, "init_weights", "bat"),
-        form("HRA", 4 * 28, true, "r", 4),
-        form("HRA", 3 * 28 + 28, false, "r", 3, "bias", "hra_only"),
-        form("HRA", 3 * 28, false, "r", 3, "apply_GS", true),
-        form("ROAD", 28, true, "group_size", 4),
-        form("ROAD", 2 * 28, false, "group_size", 4, "variant", "road_2", "init_weights", false),
-        form("ROAD", 4 * 28, false, "group_size", 2, "variant", "road_4", "init_weights", false),
-        form("DELORA", 2 * (28 * 3 + 1), true, "r", 3),
-        form("DELORA", 28 * 3 + 28 * 2 + 2, false, "r", 3, "rank_pattern", Map.of("narrow", 2), "lambda_pattern", Map.of("wide", 4.5), "init_weights", false),
-        form("C3A", 2 * 12 * 4, false, "block_size", 4),
-        form("C3A", 12 * 4 + 8 * 6 * 2, true, "block_size", 4, "block_size_pattern", Map.of("wide", 2), "init_weights", true),
-        form("C3A", 2 * 192, false, "block_size", 1, "init_weights", "gaussian"),
-        form("WAVEFT", 40, true, "n_frequency", 20),
-        form("WAVEFT", 40, false, "n_frequency", 20, "wavelet_family", "sym3", "init_weights", false),
-        form("WAVEFT", 40, false, "n_frequency", 20, "wavelet_family", "coif2", "proportional_parameters", true, "init_weights", false),
-        form("WAVEFT", 40, false, "n_frequency", 20, "use_idwt", false, "init_weights", false));
+    return FORMS.lines().map(line -> line.split(" ", 4)).map(ReparamContractTest::form);
   }
 
-  private static Arguments form(String method, int trained, boolean base, Object... settings) {
+  private static Arguments form(String[] words) {
+    return Arguments.of(
+        fields(words[0], words[3]), Integer.parseInt(words[1]), words[2].equals("base"));
+  }
+
+  private static Map<String, Object> fields(String method, String settings) {
     Map<String, Object> fields = new TreeMap<>();
-    for (int i = 0; i < settings.length; i += 2) {
-      fields.put((String) settings[i], settings[i + 1]);
+    try {
+      fields.putAll(
+          new ObjectMapper().readValue(settings, new TypeReference<Map<String, Object>>() {}));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
     }
     fields.put("peft_type", method);
     fields.put("target_modules", BOTH);
-    return Arguments.of(fields, trained, base);
+    return fields;
   }
 
   private static PeftConfig config(Map<String, Object> fields) {
@@ -129,8 +146,7 @@ class ReparamContractTest {
         .entries()
         .forEach(
             entry ->
-                System.arraycopy(
-                    values.get(entry.name()), 0, flat, entry.offset(), entry.size()));
+                System.arraycopy(values.get(entry.name()), 0, flat, entry.offset(), entry.size()));
     return ParameterVector.of(layout, flat);
   }
 
@@ -264,7 +280,10 @@ class ReparamContractTest {
     PeftConfig config = config(fields);
     Map<String, Object> written = PeftMethods.writeConfig(config);
     assertThat(PeftMethods.readConfig(written)).isEqualTo(config);
-    fields.forEach((name, value) -> assertThat(String.valueOf(written.get(name)).replaceFirst("\\.0$", "")).isEqualTo(String.valueOf(value)));
+    fields.forEach(
+        (name, value) ->
+            assertThat(String.valueOf(written.get(name)).replaceFirst("\\.0$", ""))
+                .isEqualTo(String.valueOf(value)));
     AttachedMethod method = PeftMethods.attach(config, MODULES);
     MethodState state = method.initialState(3, BASE);
     ParameterVector parameters = trained(method, state);
@@ -313,64 +332,66 @@ class ReparamContractTest {
     }
   }
 
-  @Test
-  void dropoutActsInTrainingOnly() {
-    List<Map<String, Object>> dropping =
-        List.of(
-            Map.of("peft_type", "LOHA", "rank_dropout", 0.5),
-            Map.of("peft_type", "LOHA", "module_dropout", 0.99),
-            Map.of("peft_type", "LOKR", "rank_dropout", 0.5, "rank_dropout_scale", true),
-            Map.of("peft_type", "OFT", "oft_block_size", 4, "module_dropout", 0.5),
-            Map.of("peft_type", "BOFT", "boft_dropout", 0.5),
-            Map.of("peft_type", "VBLORA", "vector_length", 4, "vblora_dropout", 0.5),
-            Map.of("peft_type", "RANDLORA", "r", 4, "randlora_dropout", 0.5),
-            Map.of("peft_type", "MISS", "r", 5, "miss_dropout", 0.5),
-            Map.of("peft_type", "DELORA", "module_dropout", 0.5));
-    for (Map<String, Object> settings : dropping) {
-      Map<String, Object> fields = new TreeMap<>(settings);
-      fields.put("target_modules", BOTH);
-      AttachedMethod method = PeftMethods.attach(config(fields), MODULES);
-      MethodState state = method.initialState(3, BASE);
-      ParameterVector parameters = trained(method, state);
-      float[][] evaluated = outputs(method, state, parameters, false);
-      float[][] once = outputs(method, state, parameters, true);
-      assertThat(distance(evaluated, once)).as(fields.toString()).isGreaterThan(1e-4);
-      assertThat(outputs(method, state, parameters, true)).isDeepEqualTo(once);
-    }
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "LOHA {\"rank_dropout\": 0.5}",
+        "LOHA {\"module_dropout\": 0.99}",
+        "LOKR {\"rank_dropout\": 0.5, \"rank_dropout_scale\": true}",
+        "OFT {\"oft_block_size\": 4, \"module_dropout\": 0.5}",
+        "BOFT {\"boft_dropout\": 0.5}",
+        "VBLORA {\"vector_length\": 4, \"vblora_dropout\": 0.5}",
+        "RANDLORA {\"r\": 4, \"randlora_dropout\": 0.5}",
+        "MISS {\"r\": 5, \"miss_dropout\": 0.5}",
+        "DELORA {\"module_dropout\": 0.5}"
+      })
+  void dropoutActsInTrainingOnly(String form) {
+    String[] words = form.split(" ", 2);
+    AttachedMethod method = PeftMethods.attach(config(fields(words[0], words[1])), MODULES);
+    MethodState state = method.initialState(3, BASE);
+    ParameterVector parameters = trained(method, state);
+    float[][] evaluated = outputs(method, state, parameters, false);
+    float[][] once = outputs(method, state, parameters, true);
+    assertThat(distance(evaluated, once)).isGreaterThan(1e-4);
+    assertThat(outputs(method, state, parameters, true)).isDeepEqualTo(once);
   }
 
-  @Test
-  void refusesWhatDoesNotFitByName() {
-    refused("r", "peft_type", "LOHA", "r", 0);
-    refused("use_effective_conv2d", "peft_type", "LOHA", "use_effective_conv2d", true);
-    refused("decompose_factor", "peft_type", "LOKR", "decompose_factor", 0);
-    refused("oft_block_size", "peft_type", "OFT", "r", 4);
-    refused("bias", "peft_type", "OFT", "bias", "all");
-    refused("boft_block_size", "peft_type", "BOFT", "boft_block_size", 5);
-    refused("boft_n_butterfly_factor", "peft_type", "BOFT", "boft_n_butterfly_factor", 2);
-    refused("n_frequency", "peft_type", "FOURIERFT", "n_frequency", 193);
-    refused("vector_length", "peft_type", "VBLORA", "vector_length", 8);
-    refused("r", "peft_type", "SHIRA", "r", 7);
-    refused("mask_type", "peft_type", "SHIRA", "r", 2, "mask_type", "mine");
-    refused("r", "peft_type", "MISS", "r", 13);
-    refused("r", "peft_type", "MISS", "r", 8, "init_weights", "bat");
-    refused("mini_r", "peft_type", "MISS", "r", 4, "init_weights", "mini", "mini_r", 5);
-    refused("group_size", "peft_type", "ROAD", "group_size", 8);
-    refused("group_size", "peft_type", "ROAD", "group_size", 3);
-    refused("delora_lambda", "peft_type", "DELORA", "delora_lambda", 0);
-    refused("block_size", "peft_type", "C3A", "block_size", 8);
-    refused("wavelet_family", "peft_type", "WAVEFT", "wavelet_family", "db11");
+  /** Setting, method and what does not fit. */
+  private static final String REFUSED =
+      """
+      r LOHA {"r": 0}
+      use_effective_conv2d LOHA {"use_effective_conv2d": true}
+      decompose_factor LOKR {"decompose_factor": 0}
+      oft_block_size OFT {"r": 4}
+      bias OFT {"bias": "all"}
+      boft_block_size BOFT {"boft_block_size": 5}
+      boft_n_butterfly_factor BOFT {"boft_n_butterfly_factor": 2}
+      n_frequency FOURIERFT {"n_frequency": 193}
+      vector_length VBLORA {"vector_length": 8}
+      r SHIRA {"r": 7}
+      mask_type SHIRA {"r": 2, "mask_type": "mine"}
+      r MISS {"r": 13}
+      r MISS {"r": 8, "init_weights": "bat"}
+      mini_r MISS {"r": 4, "init_weights": "mini", "mini_r": 5}
+      group_size ROAD {"group_size": 8}
+      group_size ROAD {"group_size": 3}
+      delora_lambda DELORA {"delora_lambda": 0}
+      block_size C3A {"block_size": 8}
+      wavelet_family WAVEFT {"wavelet_family": "db11"}
+      """;
+
+  static Stream<String> refusals() {
+    return REFUSED.lines();
   }
 
-  private static void refused(String key, Object... settings) {
-    Map<String, Object> fields = new TreeMap<>();
-    for (int i = 0; i < settings.length; i += 2) {
-      fields.put((String) settings[i], settings[i + 1]);
-    }
-    fields.put("target_modules", BOTH);
-    assertThatThrownBy(() -> PeftMethods.attach(config(fields), MODULES))
-        .isInstanceOf(ConfigException.class)
-        .hasMessageContaining(key);
+  @ParameterizedTest
+  @MethodSource("refusals")
+  void refusesWhatDoesNotFitByName(String refusal) {
+    String[] words = refusal.split(" ", 3);
+    assertThatThrownBy(() -> PeftMethods.attach(config(fields(words[1], words[2])), MODULES))
+        .isInstanceOfSatisfying(
+            ConfigException.class,
+            e -> assertThat(e.problems()).extracting(Problem::key).containsExactly(words[0]));
   }
 
   @Test
@@ -381,11 +402,7 @@ class ReparamContractTest {
             .map(PeftMethod::peftType)
             .toList();
     List<String> tested =
-        forms()
-            .map(form -> ((Map<?, ?>) form.get()[0]).get("peft_type").toString())
-            .distinct()
-            .sorted(Comparator.naturalOrder())
-            .toList();
+        FORMS.lines().map(line -> line.split(" ", 2)[0]).distinct().sorted().toList();
     assertThat(ours).hasSize(14).isEqualTo(tested);
   }
 }

@@ -9,6 +9,7 @@ import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -49,9 +50,8 @@ class ReparamDetailsTest {
   /** The fused weight for parameters given in the order of their names in UTF-8. */
   private static float[] fused(AttachedMethod method, float[] weight, float... parameters) {
     MethodState state = method.initialState(1, name -> weight);
-    ParameterVector vector =
-        ParameterVector.of(ParameterLayout.of(method.shapes()), parameters);
-    return method.fuse(vector, state, name -> weight).get("a.weight");
+    ParameterVector vector = ParameterVector.of(ParameterLayout.of(method.shapes()), parameters);
+    return Objects.requireNonNull(method.fuse(vector, state, name -> weight).get("a.weight"));
   }
 
   @Test
@@ -84,8 +84,7 @@ class ReparamDetailsTest {
     assertThat(Oft.divisor(384, 20)).isEqualTo(24 - 20 < 20 - 16 ? 24 : 16);
     assertThat(Oft.divisor(10, 64)).isEqualTo(10);
     AttachedMethod method =
-        attach(
-            Map.of("peft_type", "OFT", "oft_block_size", 2, "use_cayley_neumann", false), 2, 1);
+        attach(Map.of("peft_type", "OFT", "oft_block_size", 2, "use_cayley_neumann", false), 2, 1);
     // Q = ((0, 1), (-1, 0)): the Cayley transform is ((0, -1), (1, 0)); y = W (x R)
     float[] weight = fused(method, new float[] {3, 4}, 1);
     assertThat(weight[0]).isCloseTo(-4, within(1e-6f));
@@ -100,21 +99,14 @@ class ReparamDetailsTest {
   @Test
   void constrainedOftStaysInItsBall() {
     AttachedMethod method =
-        attach(
-            Map.of("peft_type", "OFT", "oft_block_size", 2, "coft", true, "eps", 0.1), 8, 1);
+        attach(Map.of("peft_type", "OFT", "oft_block_size", 2, "coft", true, "eps", 0.1), 8, 1);
     ParameterLayout layout = ParameterLayout.of(method.shapes());
     float[] parameters = {1, 0.01f, -2, 0.03f};
     StepObserver observer =
         method.observer(MethodState.EMPTY, new TrainingSpan(1, 0, 1, true), layout);
     observer.afterStep(
         new StepObserver.Update(
-            0,
-            layout,
-            parameters,
-            new float[4],
-            Map.of(),
-            0.1,
-            (index, first, second, age) -> {}));
+            0, layout, parameters, new float[4], Map.of(), 0.1, (index, first, second, age) -> {}));
     // eps / sqrt(4 blocks) = 0.05 is the Frobenius norm of ((0, q), (-q, 0)), sqrt(2) q
     float limit = (float) (0.05 / Math.sqrt(2));
     assertThat(parameters).containsExactly(limit, 0.01f, -limit, 0.03f);
@@ -202,11 +194,9 @@ class ReparamDetailsTest {
     AttachedMethod plain = attach(Map.of("peft_type", "MISS", "r", 2), 3, 2);
     // D = ((1, 2), (3, 4)): row o of the change is D[0, o], D[1, o], D[0, o]
     assertThat(fused(plain, new float[6], 1, 2, 3, 4)).containsExactly(1, 3, 1, 2, 4, 2);
-    AttachedMethod mini =
-        attach(Map.of("peft_type", "MISS", "r", 2, "init_weights", "mini"), 3, 2);
+    AttachedMethod mini = attach(Map.of("peft_type", "MISS", "r", 2, "init_weights", "mini"), 3, 2);
     assertThat(fused(mini, new float[6], 1, 3)).containsExactly(1, 3, 1, 1, 3, 1);
-    AttachedMethod bat =
-        attach(Map.of("peft_type", "MISS", "r", 1, "init_weights", "bat"), 2, 2);
+    AttachedMethod bat = attach(Map.of("peft_type", "MISS", "r", 1, "init_weights", "bat"), 2, 2);
     // w + w d + d with d = (2, 3)
     assertThat(fused(bat, new float[] {1, 2, 3, 4}, 2, 3)).containsExactly(5, 8, 15, 19);
   }
@@ -232,8 +222,7 @@ class ReparamDetailsTest {
   @Test
   void vbloraMixesTheLargest() {
     AttachedMethod method =
-        attach(
-            Map.of("peft_type", "VBLORA", "r", 1, "num_vectors", 3, "vector_length", 1), 1, 1);
+        attach(Map.of("peft_type", "VBLORA", "r", 1, "num_vectors", 3, "vector_length", 1), 1, 1);
     // equal largest logits of A: mean of bank 0 and 1; of B: of 1 and 2; the bank is (2, 4, 8)
     assertThat(fused(method, new float[1], 1, 1, 0, 0, 1, 1, 2, 4, 8)).containsExactly(18);
   }
@@ -241,8 +230,7 @@ class ReparamDetailsTest {
   /** What Hugging Face drew for seed 5: the bases of a layer of 384 x 384 at rank 16. */
   @Test
   void randLoraDrawsThePublishedBases() {
-    RandomBases bases =
-        RandomBases.ofSeed(new RandomBases.Sides(384, 384, 16), 5, false, false);
+    RandomBases bases = RandomBases.ofSeed(new RandomBases.Sides(384, 384, 16), 5, false, false);
     assertThat(java.util.Arrays.copyOf(bases.a(), 4))
         .containsExactly(1.1484375f, -1.296875f, 1.4140625f, 1.1171875f);
     assertThat(java.util.Arrays.copyOf(bases.b(), 4))
@@ -299,8 +287,7 @@ class ReparamDetailsTest {
     AdapterTensors file =
         new AdapterTensors(
             "file",
-            TensorData.byName(
-                List.of(TensorData.ofFloats(values, List.of(8), new float[8]))));
+            TensorData.byName(List.of(TensorData.ofFloats(values, List.of(8), new float[8]))));
     assertThatThrownBy(() -> method.load(file, name -> new float[16]))
         .isInstanceOf(FormatException.class)
         .hasMessageContaining("shira_indices")
@@ -311,7 +298,7 @@ class ReparamDetailsTest {
   @ParameterizedTest
   @ValueSource(strings = {"db1", "db2", "db10", "sym2", "sym8", "sym10", "coif1", "coif3"})
   void waveletsAreOrthogonal(String name) {
-    Wavelet wavelet = java.util.Objects.requireNonNull(Wavelet.all().get(name));
+    Wavelet wavelet = Objects.requireNonNull(Wavelet.all().get(name));
     int size = 4 * wavelet.low().length;
     try (NDManager manager = ComputeDevice.cpu().newManager()) {
       float[] coefficients = new float[size * size];

@@ -7,6 +7,7 @@ import org.sparkpeft.core.random.Philox;
 /** Chooses entries of flat tensors. Ties go to the lower index, so results never vary. */
 final class EntrySelection {
   private static final int CHUNK = 4096;
+  private static final int HALF = 16;
 
   private EntrySelection() {}
 
@@ -18,22 +19,18 @@ final class EntrySelection {
    * @return largest score first
    */
   static int[] largest(float[] scores, int count, BitSet excluded) {
-    float[] allowed = new float[scores.length];
     int n = 0;
     for (int i = 0; i < scores.length; i++) {
-      if (!excluded.get(i)) {
-        allowed[n++] = scores[i];
-      }
+      n += excluded.get(i) ? 0 : 1;
     }
     int wanted = Math.min(count, n);
     if (wanted == 0) {
       return new int[0];
     }
-    Arrays.sort(allowed, 0, n);
-    float threshold = allowed[n - wanted];
+    float threshold = threshold(scores, wanted, excluded);
     int above = 0;
-    for (int i = n - wanted; i < n; i++) {
-      above += allowed[i] > threshold ? 1 : 0;
+    for (int i = 0; i < scores.length; i++) {
+      above += scores[i] > threshold && !excluded.get(i) ? 1 : 0;
     }
     Integer[] chosen = new Integer[wanted];
     int first = 0;
@@ -48,8 +45,42 @@ final class EntrySelection {
         chosen[tied++] = i;
       }
     }
-    Arrays.sort(chosen, 0, above, (a, b) -> Float.compare(scores[b], scores[a]));
+    Arrays.sort(chosen, 0, above, (a, b) -> Float.compare(scores[b] + 0f, scores[a] + 0f));
     return Arrays.stream(chosen).mapToInt(Integer::intValue).toArray();
+  }
+
+  /** The score that {@code wanted} entries reach: two counting passes over halves of its bits. */
+  private static float threshold(float[] scores, int wanted, BitSet excluded) {
+    int[] counts = new int[1 << HALF];
+    for (int i = 0; i < scores.length; i++) {
+      if (!excluded.get(i)) {
+        counts[key(scores[i]) >>> HALF]++;
+      }
+    }
+    int left = wanted;
+    int high = counts.length - 1;
+    while (counts[high] < left) {
+      left -= counts[high--];
+    }
+    Arrays.fill(counts, 0);
+    for (int i = 0; i < scores.length; i++) {
+      int key = key(scores[i]);
+      if (key >>> HALF == high && !excluded.get(i)) {
+        counts[key & ((1 << HALF) - 1)]++;
+      }
+    }
+    int low = counts.length - 1;
+    while (counts[low] < left) {
+      left -= counts[low--];
+    }
+    int key = high << HALF | low;
+    return Float.intBitsToFloat(key < 0 ? key ^ Integer.MIN_VALUE : ~key);
+  }
+
+  /** Bits that rise, unsigned, with the number; both zeros have the same. */
+  private static int key(float score) {
+    int bits = Float.floatToRawIntBits(score + 0f);
+    return bits < 0 ? ~bits : bits | Integer.MIN_VALUE;
   }
 
   static int[] largest(float[] scores, int count) {

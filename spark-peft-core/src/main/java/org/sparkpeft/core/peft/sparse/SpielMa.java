@@ -228,6 +228,7 @@ public final class SpielMa implements PeftMethod<SpielMa.Config> {
     private final TrainingSpan span;
     private final Map<SparseDelta.Site, Sm3> sums = new LinkedHashMap<>();
     private final Map<SparseDelta.Site, float[]> steps = new LinkedHashMap<>();
+    private final Map<SparseDelta.Site, int[]> indices = new LinkedHashMap<>();
     private MethodState state;
 
     Training(SpielSchedule schedule, SparseDelta delta, MethodState state, TrainingSpan span) {
@@ -244,10 +245,10 @@ public final class SpielMa implements PeftMethod<SpielMa.Config> {
     @Override
     public void beforeStep(Update update) {
       sums.forEach(
-          (site, own) -> {
+          (site, sum) -> {
             int from = SlotSteering.offset(update, site);
-            int[] indices = state.integers(site.indices());
-            steps.put(site, own.step(indices, update.gradient(), from));
+            int[] own = indices.computeIfAbsent(site, s -> state.integers(s.indices()));
+            steps.put(site, sum.step(own, update.gradient(), from));
             Arrays.fill(update.gradient(), from, from + site.count(), 0);
           });
     }
@@ -275,6 +276,7 @@ public final class SpielMa implements PeftMethod<SpielMa.Config> {
               SlotSteering.share(rate),
               site -> growth(Objects.requireNonNull(sums.get(site))),
               (site, slot, index) -> {});
+      indices.clear();
       state = changed.orElse(state);
       return changed;
     }

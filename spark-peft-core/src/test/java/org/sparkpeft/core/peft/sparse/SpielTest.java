@@ -157,6 +157,36 @@ class SpielTest {
     assertThat(sm3.grow(excluded, 0)).isEmpty();
   }
 
+  /** Against sorting, with ties, negative scores, zeros of both signs and exclusions. */
+  @ParameterizedTest
+  @ValueSource(longs = {1, 2, 3, 4, 5, 6})
+  void largestAreThoseThatSortingFinds(long seed) {
+    Philox random = Philox.of(seed, "largest");
+    int n = 1 + (int) (random.doubleAt(0) * 400);
+    float[] scores = random.child(1).gaussian(n, 1e-3);
+    BitSet excluded = new BitSet();
+    for (int i = 0; i < n; i++) {
+      double kind = random.child(2).doubleAt(i);
+      if (kind < 0.3) {
+        scores[i] = Math.round(1e3f * scores[i]);
+      } else if (kind < 0.4) {
+        scores[i] = kind < 0.35 ? 0f : -0f;
+      }
+      excluded.set(i, random.child(3).doubleAt(i) < 0.2);
+    }
+    int[] sorted =
+        IntStream.range(0, n)
+            .filter(i -> !excluded.get(i))
+            .boxed()
+            .sorted((a, b) -> Float.compare(scores[b] + 0f, scores[a] + 0f))
+            .mapToInt(Integer::intValue)
+            .toArray();
+    for (int count : new int[] {0, 1, n / 3, n}) {
+      int[] expected = Arrays.copyOf(sorted, Math.min(count, sorted.length));
+      assertThat(EntrySelection.largest(scores, count, excluded)).containsExactly(expected);
+    }
+  }
+
   /** Whatever is dropped and grown, no entry has two slots and their number stays. */
   @ParameterizedTest
   @ValueSource(longs = {1, 2, 3, 4, 5, 6, 7, 8})

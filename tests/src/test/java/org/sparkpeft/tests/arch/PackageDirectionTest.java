@@ -112,6 +112,18 @@ class PackageDirectionTest {
             "core.io",
             DJL));
     table.put(
+        "core.peft.allocation",
+        List.of(
+            "core.vector",
+            "core.nn",
+            "core.model",
+            "core.engine",
+            "core.random",
+            "core.error",
+            "core.io",
+            "core.peft",
+            DJL));
+    table.put(
         "core.train",
         List.of(
             "core.error",

@@ -1,11 +1,6 @@
 package org.sparkpeft.merge.adapter;
 
-import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.IOException;
 import java.io.Serializable;
-import java.io.UncheckedIOException;
-import java.nio.ByteBuffer;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
@@ -15,8 +10,6 @@ import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.AdapterDirectory;
-import org.sparkpeft.core.io.DType;
-import org.sparkpeft.core.io.TensorData;
 
 /**
  * LoRA adapters to be merged, checked once and merged as often as wanted, on machines that do not
@@ -25,10 +18,10 @@ import org.sparkpeft.core.io.TensorData;
 public final class AdapterSet implements Serializable {
   private static final long serialVersionUID = 1L;
 
-  private final List<Stored> stored;
+  private final List<StoredAdapter> stored;
   private transient volatile @Nullable List<LoraAdapter> adapters;
 
-  private AdapterSet(List<Stored> stored) {
+  private AdapterSet(List<StoredAdapter> stored) {
     this.stored = stored;
   }
 
@@ -45,11 +38,11 @@ public final class AdapterSet implements Serializable {
       throw new ConfigException(
           "models", "a merge needs at least two adapters, got " + folders.size());
     }
-    List<Stored> stored = new ArrayList<>();
+    List<StoredAdapter> stored = new ArrayList<>();
     Set<String> bases = new LinkedHashSet<>();
     for (Path folder : folders) {
       AdapterDirectory adapter = AdapterDirectory.read(folder);
-      stored.add(Stored.of(adapter));
+      stored.add(StoredAdapter.of(adapter));
       bases.add(LoraAdapter.of(adapter).base());
     }
     if (bases.size() > 1 && !force) {
@@ -73,39 +66,5 @@ public final class AdapterSet implements Serializable {
       adapters = known;
     }
     return known;
-  }
-
-  /** An adapter as bytes. */
-  private record Stored(String path, String config, List<Tensor> tensors) implements Serializable {
-
-    static Stored of(AdapterDirectory adapter) {
-      List<Tensor> tensors = new ArrayList<>();
-      for (TensorData tensor : adapter.tensors().values()) {
-        ByteBuffer raw = tensor.raw();
-        byte[] bytes = new byte[raw.remaining()];
-        raw.get(bytes);
-        tensors.add(
-            new Tensor(tensor.name(), tensor.dtype(), new ArrayList<>(tensor.shape()), bytes));
-      }
-      return new Stored(adapter.path().toString(), adapter.config().toString(), tensors);
-    }
-
-    AdapterDirectory open() {
-      try {
-        ObjectNode node = (ObjectNode) new ObjectMapper().readTree(config);
-        return AdapterDirectory.of(
-            Path.of(path), node, TensorData.byName(tensors.stream().map(Tensor::open).toList()));
-      } catch (IOException e) {
-        throw new UncheckedIOException(e);
-      }
-    }
-  }
-
-  @SuppressWarnings("ArrayRecordComponent") // Stays inside, is never compared.
-  private record Tensor(String name, DType dtype, ArrayList<Integer> shape, byte[] bytes)
-      implements Serializable {
-    TensorData open() {
-      return TensorData.of(name, dtype, shape, ByteBuffer.wrap(bytes));
-    }
   }
 }

@@ -1,0 +1,102 @@
+package org.sparkpeft.federated.search;
+
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import org.apache.spark.api.java.JavaPairRDD;
+import org.apache.spark.api.java.JavaSparkContext;
+import org.apache.spark.broadcast.Broadcast;
+import org.apache.spark.sql.SparkSession;
+import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.io.AdapterDirectory;
+import org.sparkpeft.federated.config.SearchConfig;
+import org.sparkpeft.merge.adapter.AdapterFile;
+import org.sparkpeft.merge.adapter.StoredAdapter;
+import org.sparkpeft.merge.compress.Pipeline;
+import org.sparkpeft.merge.method.WeightSearch;
+import scala.Tuple2;
+
+/**
+ * Finds density and scale of ComPEFT (Yadav et al., "ComPEFT: Compression for Communicating
+ * Parameter Efficient Updates via Sparsification and Quantization", 2023) on validation data, as
+ * published: a grid over density and alpha, the factor of the values' standard deviation. Of
+ * equally good ones the sparsest is taken, and of these the smallest alpha.
+ *
+ * @param adapter what is compressed
+ * @param reference what it is compressed against
+ */
+public record CompressSearch(Path adapter, Optional<Path> reference) {
+  /** Published densities. */
+  public static final List<Double> DENSITIES = List.of(0.05, 0.1, 0.2, 0.3, 0.5);
+
+  /** Published factors of the standard deviation. */
+  public static final List<Double> ALPHAS = List.of(0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0);
+
+  /**
+   * What was found.
+   *
+   * @param density fraction of entries kept
+   * @param alpha factor of the standard deviation
+   * @param score the metric, negative where less is better
+   * @param evaluations how many were tried
+   */
+  public record Found(double density, double alpha, double score, int evaluations) {
+    public Pipeline pipeline() {
+      return CompressSearch.pipeline(density, alpha);
+    }
+  }
+
+  /** Tries every combination of the densities and {@link #ALPHAS}. */
+  public Found run(SparkSession session, SearchConfig config, List<Double> densities) {
+    AdapterDirectory read = AdapterDirectory.read(adapter);
+    StoredAdapter template = StoredAdapter.of(read);
+    try (CandidateScores scores = new CandidateScores(session, config, template, adapter)) {
+      JavaSparkContext spark = JavaSparkContext.fromSparkContext(session.sparkContext());
+      Broadcast<StoredAdapter> original = spark.broadcast(template);
+      @Nullable Broadcast<StoredAdapter> start =
+          reference
+              .map(dir -> spark.broadcast(StoredAdapter.of(AdapterDirectory.read(dir))))
+              .orElse(null);
+      try {
+        WeightSearch.Found found =
+            WeightSearch.grid(
+                List.of(densities, ALPHAS),
+                candidates ->
+                    scores.of(compressed(spark, original, start, candidates), candidates.size()));
+        return new Found(
+            found.weights().get(0), found.weights().get(1), found.score(), found.evaluations());
+      } finally {
+        original.destroy();
+        if (start != null) {
+          start.destroy();
+        }
+      }
+    }
+  }
+
+  private static JavaPairRDD<Integer, byte[]> compressed(
+      JavaSparkContext spark,
+      Broadcast<StoredAdapter> original,
+      @Nullable Broadcast<StoredAdapter> start,
+      List<List<Double>> candidates) {
+    List<Tuple2<Integer, String>> pipelines = new ArrayList<>();
+    for (int i = 0; i < candidates.size(); i++) {
+      List<Double> candidate = candidates.get(i);
+      pipelines.add(new Tuple2<>(i, pipeline(candidate.get(0), candidate.get(1)).toString()));
+    }
+    return spark
+        .parallelizePairs(pipelines, pipelines.size())
+        .mapValues(
+            pipeline ->
+                StoredAdapter.values(
+                    AdapterFile.preview(
+                        original.value().open(),
+                        start == null ? Optional.empty() : Optional.of(start.value().open()),
+                        Pipeline.parse(pipeline))));
+  }
+
+  private static Pipeline pipeline(double density, double alpha) {
+    return Pipeline.parse("topk(" + density + ")|ternary(sigma, " + alpha + ")");
+  }
+}

@@ -73,6 +73,9 @@ final class CompressCommand implements Command {
             pipeline,
             "says itself what --search-data would find; give one of the two")
         .throwIfAny();
+    if (validation.isSet() && !validation.given()) {
+      throw ValidationOptions.noData();
+    }
     Path directory = context.shell().directory();
     Path from = directory.resolve(adapter);
     Optional<Path> start =

@@ -4,7 +4,6 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.federated.config.SearchConfig;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
@@ -50,8 +49,12 @@ final class SearchOptions {
   Optional<SearchConfig> config(
       Optional<SearchConfig> ofRecipe, String mergeMethod, long seed, Path directory) {
     if (ofRecipe.isEmpty() && !validation.given()) {
-      if (method.isPresent() || !over.isEmpty() || !values.isEmpty() || evaluations.isPresent()) {
-        throw new ConfigException("--search-data", "a search needs validation data; name it");
+      if (method.isPresent()
+          || !over.isEmpty()
+          || !values.isEmpty()
+          || evaluations.isPresent()
+          || validation.isSet()) {
+        throw ValidationOptions.noData();
       }
       return Optional.empty();
     }

@@ -6,7 +6,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
-import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.federated.config.DataConfig;
 import org.sparkpeft.federated.config.Locations;
 import org.sparkpeft.federated.config.SearchConfig;
@@ -74,23 +74,34 @@ final class ValidationOptions {
     return !data.isEmpty();
   }
 
+  /** Whether anything is said that only makes sense with a search. */
+  boolean isSet() {
+    return given() || describesData() || metric.isPresent() || !model.isEmpty();
+  }
+
+  private boolean describesData() {
+    return format.isPresent()
+        || !options.isEmpty()
+        || text.isPresent()
+        || label.isPresent()
+        || !head.isEmpty()
+        || !labels.isEmpty();
+  }
+
+  /** Options of a search without data to search on. */
+  static ConfigException noData() {
+    return new ConfigException("--search-data", "a search needs validation data; name it");
+  }
+
   /**
+   * The settings with those given here.
+   *
    * @param base settings of the search apart from these
    */
   SearchConfig over(SearchConfig base, Path directory) {
-    new Problems()
-        .require(
-            given()
-                || (format.isEmpty()
-                    && options.isEmpty()
-                    && text.isEmpty()
-                    && label.isEmpty()
-                    && head.isEmpty()
-                    && labels.isEmpty()),
-            "--search-data",
-            "nothing",
-            "the options about validation data need it")
-        .throwIfAny();
+    if (!given() && describesData()) {
+      throw noData();
+    }
     SearchTask d = SearchTask.defaults();
     String as = format.orElse(d.format());
     List<SearchTask> tasks =

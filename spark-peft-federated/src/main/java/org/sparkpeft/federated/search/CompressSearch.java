@@ -53,10 +53,11 @@ public record CompressSearch(Path adapter, Optional<Path> reference) {
     StoredAdapter template = StoredAdapter.of(read);
     try (CandidateScores scores = new CandidateScores(session, config, template, adapter)) {
       JavaSparkContext spark = JavaSparkContext.fromSparkContext(session.sparkContext());
-      Broadcast<StoredAdapter> original = spark.broadcast(template);
-      @Nullable Broadcast<StoredAdapter> start =
+      Broadcast<byte[]> original = spark.broadcast(JavaBytes.of(template));
+      @Nullable Broadcast<byte[]> start =
           reference
-              .map(dir -> spark.broadcast(StoredAdapter.of(AdapterDirectory.read(dir))))
+              .map(AdapterDirectory::read)
+              .map(other -> spark.broadcast(JavaBytes.of(StoredAdapter.of(other))))
               .orElse(null);
       try {
         WeightSearch.Found found =
@@ -77,23 +78,30 @@ public record CompressSearch(Path adapter, Optional<Path> reference) {
 
   private static JavaPairRDD<Integer, byte[]> compressed(
       JavaSparkContext spark,
-      Broadcast<StoredAdapter> original,
-      @Nullable Broadcast<StoredAdapter> start,
+      Broadcast<byte[]> original,
+      @Nullable Broadcast<byte[]> start,
       List<List<Double>> candidates) {
-    List<Tuple2<Integer, String>> pipelines = new ArrayList<>();
-    for (int i = 0; i < candidates.size(); i++) {
-      List<Double> candidate = candidates.get(i);
-      pipelines.add(new Tuple2<>(i, pipeline(candidate.get(0), candidate.get(1)).toString()));
+    List<Integer> numbers = new ArrayList<>();
+    List<String> pipelines = new ArrayList<>();
+    for (List<Double> candidate : candidates) {
+      numbers.add(numbers.size());
+      pipelines.add(pipeline(candidate.get(0), candidate.get(1)).toString());
     }
     return spark
-        .parallelizePairs(pipelines, pipelines.size())
-        .mapValues(
-            pipeline ->
-                StoredAdapter.values(
-                    AdapterFile.preview(
-                        original.value().open(),
-                        start == null ? Optional.empty() : Optional.of(start.value().open()),
-                        Pipeline.parse(pipeline))));
+        .parallelize(numbers, numbers.size())
+        .mapToPair(
+            i ->
+                new Tuple2<>(
+                    i,
+                    StoredAdapter.values(
+                        AdapterFile.preview(
+                            open(original),
+                            start == null ? Optional.empty() : Optional.of(open(start)),
+                            Pipeline.parse(pipelines.get(i))))));
+  }
+
+  private static AdapterDirectory open(Broadcast<byte[]> stored) {
+    return JavaBytes.read(stored.value(), StoredAdapter.class).open();
   }
 
   private static Pipeline pipeline(double density, double alpha) {

@@ -79,7 +79,7 @@ public record MergeSearch(
         StoredAdapter.of(Path.of("the merged adapter"), how.merge(set, weights, heads));
     try (CandidateScores scores = new CandidateScores(session, config, template, first)) {
       JavaSparkContext spark = JavaSparkContext.fromSparkContext(session.sparkContext());
-      Broadcast<AdapterSet> adapters = spark.broadcast(set);
+      Broadcast<byte[]> adapters = spark.broadcast(JavaBytes.of(set));
       try {
         Scorer plain = candidates -> scores(spark, adapters, scores, config, candidates);
         Scorer scorer = config.penalty() == 0 ? plain : penalised(plain, config);
@@ -186,7 +186,7 @@ public record MergeSearch(
 
   private List<Double> scores(
       JavaSparkContext spark,
-      Broadcast<AdapterSet> adapters,
+      Broadcast<byte[]> adapters,
       CandidateScores scores,
       SearchConfig config,
       List<List<Double>> candidates) {
@@ -212,7 +212,13 @@ public record MergeSearch(
     JavaPairRDD<Integer, byte[]> merged =
         spark
             .parallelize(indices, indices.size())
-            .flatMapToPair(i -> members(families.get(i), adapters.value(), merge, kept));
+            .flatMapToPair(
+                i ->
+                    members(
+                        families.get(i),
+                        JavaBytes.read(adapters.value(), AdapterSet.class),
+                        merge,
+                        kept));
     return scores.of(merged, candidates.size());
   }
 

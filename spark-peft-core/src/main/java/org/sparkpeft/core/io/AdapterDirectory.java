@@ -74,6 +74,23 @@ public final class AdapterDirectory {
   }
 
   /**
+   * An adapter that is not, or not yet, in a folder.
+   *
+   * @param path what to call it in messages
+   * @param config HF field names and values; needs {@code peft_type}
+   * @param tensors by the name in the file
+   * @throws IllegalArgumentException if the configuration breaks the format, or there are no
+   *     tensors
+   */
+  public static AdapterDirectory of(
+      Path path, ObjectNode config, SortedMap<String, TensorData> tensors) {
+    if (tensors.isEmpty()) {
+      throw new IllegalArgumentException("an adapter needs at least one tensor");
+    }
+    return new AdapterDirectory(path, complete(config), tensors);
+  }
+
+  /**
    * Writes an adapter atomically; an earlier adapter in {@code dir} is replaced. The keys that
    * every adapter of PEFT has are added with PEFT's defaults where {@code config} leaves them out.
    *

@@ -13,11 +13,7 @@ import picocli.CommandLine.Option;
 @picocli.CommandLine.Command(
     name = "bench",
     description = "Measure merging, compressing and training methods on this machine.",
-    subcommands = {
-      BenchCommand.Merge.class,
-      BenchCommand.Codecs.class,
-      BenchCommand.Methods.class
-    })
+    subcommands = {BenchCommand.Merge.class, BenchCommand.Codecs.class, BenchCommand.Methods.class})
 final class BenchCommand {
 
   @picocli.CommandLine.Command(

@@ -181,9 +181,7 @@ final class FederatedActions implements Actions {
   public Outcome plan(Recipe recipe, List<String> methods) {
     return withData(
         recipe,
-        data ->
-            Table.of(
-                MethodCosts.COLUMNS, MethodCosts.of(data.runtime(), recipe, methods)));
+        data -> Table.of(MethodCosts.COLUMNS, MethodCosts.of(data.runtime(), recipe, methods)));
   }
 
   @Override
@@ -197,11 +195,7 @@ final class FederatedActions implements Actions {
                       () -> new ConfigException("data.test", "methods are compared on test data"));
           MethodBench bench =
               new MethodBench(
-                  recipe,
-                  data.runtime(),
-                  data.clients().pooled(),
-                  test.pooled(),
-                  options.steps());
+                  recipe, data.runtime(), data.clients().pooled(), test.pooled(), options.steps());
           List<Map<String, Object>> rows =
               bench.run(
                   options.methods(),

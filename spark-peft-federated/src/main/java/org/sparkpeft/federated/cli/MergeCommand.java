@@ -17,7 +17,6 @@ import org.sparkpeft.core.io.FileSource;
 import org.sparkpeft.federated.config.Locations;
 import org.sparkpeft.federated.config.MergeRecipeReader;
 import org.sparkpeft.federated.config.SparkConfig;
-import org.sparkpeft.merge.adapter.AdapterMerge;
 import org.sparkpeft.merge.recipe.CheckpointRecipe;
 import org.sparkpeft.merge.recipe.MergeRecipe;
 import org.sparkpeft.merge.recipe.MergeValue;
@@ -28,6 +27,7 @@ import org.sparkpeft.merge.spark.MergeSummary;
 import org.sparkpeft.merge.spark.MergedTensor;
 import org.sparkpeft.merge.spark.Workers;
 import org.sparkpeft.merge.storage.Storage;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 @picocli.CommandLine.Command(
@@ -38,7 +38,9 @@ import picocli.CommandLine.Option;
       "Examples:",
       "  spark-peft merge -c conf/merge-ties.yaml",
       "  spark-peft merge --method ties --base B --models M1,M2 --density 0.2 --out merged",
-      "  spark-peft merge --method cat --models adapter1,adapter2 --weights 0.7,0.3 --out both"
+      "  spark-peft merge --method cat --models adapter1,adapter2 --weights 0.7,0.3 --out both",
+      "  spark-peft merge --method svd --models adapter1,adapter2 --search cma_es --search-data"
+          + " val.jsonl --model bert --out both"
     })
 final class MergeCommand implements Command {
   @Option(
@@ -95,8 +97,16 @@ final class MergeCommand implements Command {
   @Option(names = "--rank", description = "Rank of a merged adapter, of the svd methods.")
   private Optional<Integer> rank = Optional.empty();
 
-  @Option(names = "--seed", description = "Seed of random drops.")
+  @Option(names = "--seed", description = "Seed of random drops and of a search.")
   private Optional<Long> seed = Optional.empty();
+
+  @Option(
+      names = "--heads",
+      description =
+          "mean or drop: average the task heads of adapters, or leave them out (default: mean).")
+  private Optional<String> heads = Optional.empty();
+
+  @Mixin private SearchOptions search = new SearchOptions();
 
   @Option(
       names = "--max-shard-size",
@@ -144,7 +154,14 @@ final class MergeCommand implements Command {
       throw new DataException(
           "models and adapters do not merge with each other; fuse the adapters into models first");
     }
-    return adapters > 0 ? adapters(recipe) : checkpoints(recipe, context);
+    if (adapters > 0) {
+      return new MergeAdapters(recipe, force, dryRun, master).run();
+    }
+    if (recipe.search().isPresent()) {
+      throw new ConfigException(
+          "search", "is for adapters; the models here are checkpoints, give their weights");
+    }
+    return checkpoints(recipe, context);
   }
 
   private static boolean isAdapter(String path) {
@@ -185,12 +202,16 @@ final class MergeCommand implements Command {
             o.rescale(),
             rank.orElse(o.rank()),
             seed.orElse(o.seed()),
+            heads.orElse(o.heads()),
             maxShardSize
                 .map(size -> MergeRecipeReader.bytes(size, "--max-shard-size"))
                 .orElse(o.maxShardBytes()),
             memory.map(size -> MergeRecipeReader.bytes(size, "--memory")).orElse(o.memoryBytes()),
             threads.orElse(o.threads()));
-    return given.with(replaced, options);
+    return given.with(
+        replaced,
+        options,
+        search.config(given.search(), given.method(), options.seed(), directory));
   }
 
   private static double inRange(String option, double value, double most, boolean openBelow) {
@@ -217,57 +238,8 @@ final class MergeCommand implements Command {
         method,
         Map.of(),
         MergeRecipe.Options.defaults(),
-        false);
-  }
-
-  private Outcome adapters(MergeRecipe recipe) {
-    List<Path> paths = recipe.models().stream().map(model -> local(model.path())).toList();
-    List<Double> factors = new ArrayList<>();
-    for (MergeRecipe.Model model : recipe.models()) {
-      factors.add(number(recipe, model, "weight", 1));
-    }
-    double kept =
-        recipe.models().isEmpty() ? 1 : number(recipe, recipe.models().get(0), "density", 0.5);
-    AdapterMerge merge =
-        new AdapterMerge(recipe.method(), kept, recipe.options().rank(), recipe.options().seed());
-    Path target = local(recipe.options().out());
-    AdapterMerge.Summary summary =
-        dryRun ? merge.check(paths, factors, force) : merge.merge(paths, factors, target, force);
-    Map<String, Object> data = new TreeMap<>();
-    data.put("kind", "adapter");
-    data.put("method", recipe.method());
-    data.put("models", paths.size());
-    data.put("modules", summary.modules());
-    data.put("rank", summary.rank());
-    data.put("notes", summary.notes());
-    data.put("out", target.toString());
-    data.put("dry_run", dryRun);
-    StringBuilder text = new StringBuilder();
-    summary.notes().forEach(note -> text.append(note).append('\n'));
-    text.append(
-        "%d adapters by %s: %d modules of rank up to %d%s"
-            .formatted(
-                paths.size(),
-                recipe.method(),
-                summary.modules(),
-                summary.rank(),
-                dryRun ? ". Nothing was written." : "\nadapter  " + target));
-    return new Outcome(text.toString(), new TreeMap<>(data));
-  }
-
-  /** Adapters are small; they are merged in memory, from files to files of this machine. */
-  private static Path local(String location) {
-    if (Storage.isRemote(location)) {
-      throw new DataException(
-          "adapters are merged on this machine only; copy them here first, got " + location);
-    }
-    return Path.of(Storage.absolute(location));
-  }
-
-  private static double number(
-      MergeRecipe recipe, MergeRecipe.Model model, String key, double absent) {
-    MergeValue value = model.parameters().getOrDefault(key, recipe.parameters().get(key));
-    return value == null ? absent : value.at("", 0).orElse(absent);
+        false,
+        Optional.empty());
   }
 
   private Outcome checkpoints(MergeRecipe recipe, Context context) {

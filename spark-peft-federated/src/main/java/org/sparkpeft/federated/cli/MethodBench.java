@@ -93,8 +93,7 @@ final class MethodBench {
   private void measure(Map<String, Object> row, PeftConfig config, double usualRate) {
     double rate = recipe.train().learningRate() * usualRate;
     long seed = recipe.run().seed();
-    TunableModel model =
-        ExecutorRuntime.of(runtime.withPeft(config)).model().started(seed);
+    TunableModel model = ExecutorRuntime.of(runtime.withPeft(config)).model().started(seed);
     ParameterVector start = model.initialParameters(seed);
     row.put("trainable", model.layout().size());
     train(model, start, rate, WARM_UP);
@@ -116,9 +115,7 @@ final class MethodBench {
             .get("accuracy"));
     byte[] payload =
         Codec.of(recipe.compress().uplink())
-            .encode(
-                result.parameters().minus(start),
-                PayloadHeader.of(0, "bench", model.layout()));
+            .encode(result.parameters().minus(start), PayloadHeader.of(0, "bench", model.layout()));
     row.put("uplink_kb", payload.length / 1e3);
     row.put("seconds_per_step", seconds);
     row.put("step_vs_lora", seconds / loraSeconds);
@@ -128,8 +125,7 @@ final class MethodBench {
     row.put("learning_rate", rate);
   }
 
-  private LocalResult train(
-      TunableModel model, ParameterVector start, double rate, int updates) {
+  private LocalResult train(TunableModel model, ParameterVector start, double rate, int updates) {
     TrainConfig config = recipe.train().withLocalSteps(updates).withLearningRate(rate);
     return new LocalTrainer(model, config)
         .train(start, train, LocalPlan.alone(recipe.run().seed()));

@@ -51,7 +51,8 @@ final class MethodCosts {
       PeftConfig config = config(recipe, type);
       Map<String, Object> row = new LinkedHashMap<>();
       row.put("method", type);
-      row.put("class", PeftMethods.named(type).methodClass().name().toLowerCase(java.util.Locale.ROOT));
+      row.put(
+          "class", PeftMethods.named(type).methodClass().name().toLowerCase(java.util.Locale.ROOT));
       try {
         add(row, ExecutorRuntime.of(runtime.withPeft(config)).model(), recipe);
       } catch (ConfigException e) {

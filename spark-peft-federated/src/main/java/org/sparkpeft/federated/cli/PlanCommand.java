@@ -26,7 +26,8 @@ final class PlanCommand implements Command {
       names = "--methods",
       split = ",",
       paramLabel = "TYPE",
-      description = "Methods to compare (default: all); those other than the recipe's take their defaults.")
+      description =
+          "Methods to compare (default: all); those other than the recipe's take their defaults.")
   private List<String> methods = new ArrayList<>();
 
   @Mixin private RecipeOptions recipe = new RecipeOptions();

@@ -8,7 +8,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
-import java.util.TreeMap;
 import java.util.TreeSet;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problem;
@@ -26,19 +25,6 @@ import org.sparkpeft.merge.recipe.MergeValue;
  * Every mistake is reported, all at once, with file and line; an unknown key is one.
  */
 public final class MergeRecipeReader {
-  private static final Set<String> PARAMETERS =
-      Set.of(
-          "weight",
-          "density",
-          "gamma",
-          "epsilon",
-          "lambda",
-          "normalize",
-          "rescale",
-          "t",
-          "decay",
-          "threshold");
-
   private static final Set<String> OWN_KEYS =
       Set.of(
           "models",
@@ -50,6 +36,8 @@ public final class MergeRecipeReader {
           "rescale",
           "rank",
           "seed",
+          "heads",
+          "search",
           "max_shard_size",
           "memory",
           "threads");
@@ -65,35 +53,16 @@ public final class MergeRecipeReader {
           "out_dtype",
           "name");
 
-  private static final Map<String, Long> UNITS =
-      Map.of(
-          "",
-          1L,
-          "B",
-          1L,
-          "KB",
-          1000L,
-          "MB",
-          1000_000L,
-          "GB",
-          1000_000_000L,
-          "TB",
-          1000_000_000_000L,
-          "KIB",
-          1L << 10,
-          "MIB",
-          1L << 20,
-          "GIB",
-          1L << 30);
-
   private final Path folder;
   private final List<Problem> problems;
   private final String source;
+  private final MergeFields fields;
 
   private MergeRecipeReader(Path folder, String source, List<Problem> problems) {
     this.folder = folder;
     this.source = source;
     this.problems = problems;
+    this.fields = new MergeFields(folder, problems);
   }
 
   /**
@@ -112,6 +81,15 @@ public final class MergeRecipeReader {
       throw new ConfigException(
           List.of(new Problem("", "cannot be read: " + e.getMessage(), file.toString())));
     }
+  }
+
+  /**
+   * A number of bytes: {@code 5GB}, {@code 1GiB}, {@code 4096}.
+   *
+   * @throws ConfigException if it is none
+   */
+  public static long bytes(String text, String key) {
+    return MergeFields.bytes(text, key);
   }
 
   /** Reads text. */
@@ -146,50 +124,55 @@ public final class MergeRecipeReader {
 
   private MergeRecipe own(Mapping root) {
     Set<String> known = new TreeSet<>(OWN_KEYS);
-    String method = text(root, "method", "");
+    String method = fields.text(root, "method", "");
     Set<String> allowed = parameters(method);
     known.addAll(allowed);
-    refuseUnknown(root, known, "");
+    fields.refuseUnknown(root, known, "");
     List<MergeRecipe.Model> models = new ArrayList<>();
-    for (Located item : list(root, "models")) {
+    for (Located item : fields.list(root, "models")) {
       if (item.value() instanceof Mapping entry) {
         Set<String> keys = new TreeSet<>(allowed);
         keys.removeAll(Set.of("lambda", "normalize", "t", "decay", "threshold"));
         keys.add("path");
-        refuseUnknown(entry, keys, "models.");
-        models.add(model(text(entry, "path", ""), item, values(entry, allowed, "models.")));
+        fields.refuseUnknown(entry, keys, "models.");
+        models.add(
+            model(fields.text(entry, "path", ""), item, fields.values(entry, allowed, "models.")));
       } else {
-        models.add(model(scalar(item, "models"), item, Map.of()));
+        models.add(model(fields.scalar(item, "models"), item, Map.of()));
       }
     }
     MergeRecipe.Options defaults = MergeRecipe.Options.defaults();
     MergeRecipe.Options options =
         new MergeRecipe.Options(
-            path(text(root, "out", ""), "out"),
-            text(root, "dtype", ""),
-            text(root, "trim", defaults.trim()),
-            text(root, "rescale", defaults.rescale()),
-            (int) whole(root, "rank", 0),
-            whole(root, "seed", 0),
-            bytes(root, "max_shard_size", defaults.maxShardBytes()),
-            bytes(root, "memory", defaults.memoryBytes()),
-            (int) whole(root, "threads", 0));
+            fields.path(fields.text(root, "out", ""), "out"),
+            fields.text(root, "dtype", ""),
+            fields.text(root, "trim", defaults.trim()),
+            fields.text(root, "rescale", defaults.rescale()),
+            (int) fields.whole(root, "rank", 0),
+            fields.whole(root, "seed", 0),
+            fields.text(root, "heads", defaults.heads()),
+            fields.bytes(root, "max_shard_size", defaults.maxShardBytes()),
+            fields.bytes(root, "memory", defaults.memoryBytes()),
+            (int) fields.whole(root, "threads", 0));
     Set<String> shared = new TreeSet<>(allowed);
     shared.remove("rescale");
     return new MergeRecipe(
         models,
         List.of(),
-        path(text(root, "base", ""), "base"),
+        fields.path(fields.text(root, "base", ""), "base"),
         method,
-        values(root, shared, ""),
+        fields.values(root, shared, ""),
         options,
-        false);
+        false,
+        root.get("search")
+            .flatMap(
+                given -> new SearchReader(folder, problems).read(given, method, options.seed())));
   }
 
   /** What may be set for a method; all for adapters' methods, which have no table. */
   private static Set<String> parameters(String method) {
     Optional<MergeKind> kind = MergeKind.named(method);
-    return kind.map(MergeKind::parameters).orElse(Set.of("weight", "density"));
+    return kind.map(MergeKind::parameters).orElse(Set.of("weight", "density", "gamma", "lambda"));
   }
 
   private MergeRecipe mergekit(Mapping root) {
@@ -198,16 +181,17 @@ public final class MergeRecipeReader {
           .filter(given -> !(given.value() instanceof Scalar s && s.text().equals("base")))
           .ifPresent(
               given ->
-                  problem(key, "is not supported; the tokenizer is that of the base model", given));
+                  fields.problem(
+                      key, "is not supported; the tokenizer is that of the base model", given));
     }
     Mapping rest = root.without("tokenizer_source").without("tokenizer").without("chat_template");
-    refuseUnknown(rest, MERGEKIT_KEYS, "");
-    String method = text(rest, "merge_method", "");
+    fields.refuseUnknown(rest, MERGEKIT_KEYS, "");
+    String method = fields.text(rest, "merge_method", "");
     if (MergeKind.named(method).isEmpty()) {
       rest.get("merge_method")
           .ifPresentOrElse(
               given ->
-                  problem(
+                  fields.problem(
                       "merge_method",
                       "must be one of " + String.join(", ", MergeKind.names()),
                       given),
@@ -215,48 +199,59 @@ public final class MergeRecipeReader {
     }
     Set<String> allowed = new TreeSet<>(parameters(method));
     List<MergeRecipe.Model> models = new ArrayList<>();
-    for (Located item : list(rest, "models")) {
+    for (Located item : fields.list(rest, "models")) {
       models.add(mergekitModel(item, Set.of("model", "parameters"), allowed));
     }
     List<MergeRecipe.Slice> slices = new ArrayList<>();
-    for (Located item : list(rest, "slices")) {
+    for (Located item : fields.list(rest, "slices")) {
       slices.add(slice(item, allowed));
     }
-    String dtype = text(rest, "out_dtype", text(rest, "dtype", ""));
+    String dtype = fields.text(rest, "out_dtype", fields.text(rest, "dtype", ""));
     MergeRecipe.Options d = MergeRecipe.Options.mergekit();
     return new MergeRecipe(
         models,
         slices,
-        path(text(rest, "base_model", ""), "base_model"),
+        fields.path(fields.text(rest, "base_model", ""), "base_model"),
         method,
-        section(rest, allowed, "parameters"),
+        fields.section(rest, allowed, "parameters"),
         new MergeRecipe.Options(
-            "", dtype, d.trim(), d.rescale(), 0, 0, d.maxShardBytes(), d.memoryBytes(), 0),
-        true);
+            "",
+            dtype,
+            d.trim(),
+            d.rescale(),
+            0,
+            0,
+            d.heads(),
+            d.maxShardBytes(),
+            d.memoryBytes(),
+            0),
+        true,
+        Optional.empty());
   }
 
   private MergeRecipe.Model mergekitModel(Located item, Set<String> keys, Set<String> allowed) {
     if (!(item.value() instanceof Mapping entry)) {
-      return model(scalar(item, "models"), item, Map.of());
+      return model(fields.scalar(item, "models"), item, Map.of());
     }
-    refuseUnknown(entry, keys, "models.");
-    return model(text(entry, "model", ""), item, section(entry, allowed, "parameters"));
+    fields.refuseUnknown(entry, keys, "models.");
+    return model(
+        fields.text(entry, "model", ""), item, fields.section(entry, allowed, "parameters"));
   }
 
   private MergeRecipe.Slice slice(Located item, Set<String> allowed) {
     if (!(item.value() instanceof Mapping entry)) {
-      problem("slices", "must be sections with sources", item);
+      fields.problem("slices", "must be sections with sources", item);
       return new MergeRecipe.Slice(List.of(), Map.of());
     }
-    refuseUnknown(entry, Set.of("sources", "parameters"), "slices.");
+    fields.refuseUnknown(entry, Set.of("sources", "parameters"), "slices.");
     List<MergeRecipe.Source> sources = new ArrayList<>();
-    for (Located each : list(entry, "sources")) {
+    for (Located each : fields.list(entry, "sources")) {
       MergeRecipe.Model model =
           mergekitModel(each, Set.of("model", "layer_range", "parameters"), allowed);
       List<Integer> range = range(each);
       sources.add(new MergeRecipe.Source(model, range.get(0), range.get(1)));
     }
-    return new MergeRecipe.Slice(sources, section(entry, allowed, "parameters"));
+    return new MergeRecipe.Slice(sources, fields.section(entry, allowed, "parameters"));
   }
 
   private List<Integer> range(Located source) {
@@ -276,195 +271,14 @@ public final class MergeRecipeReader {
         return numbers;
       }
     }
-    problem("layer_range", "must be two whole numbers [first, after the last]", source);
+    fields.problem("layer_range", "must be two whole numbers [first, after the last]", source);
     return List.of(0, 1);
   }
 
   private MergeRecipe.Model model(String path, Located item, Map<String, MergeValue> values) {
     if (path.isEmpty()) {
-      problem("models", "each needs the path of a model", item);
+      fields.problem("models", "each needs the path of a model", item);
     }
-    return new MergeRecipe.Model(path(path, "models"), values);
-  }
-
-  private Map<String, MergeValue> section(Mapping parent, Set<String> allowed, String key) {
-    Optional<Located> given = parent.get(key);
-    if (given.isEmpty()) {
-      return Map.of();
-    }
-    if (!(given.get().value() instanceof Mapping mapping)) {
-      problem(key, "must be a section of keys", given.get());
-      return Map.of();
-    }
-    // Only says how a mask is held in memory.
-    Mapping rest = mapping.without("int8_mask");
-    refuseUnknown(rest, allowed, key + ".");
-    return values(rest, allowed, key + ".");
-  }
-
-  private Map<String, MergeValue> values(Mapping mapping, Set<String> keys, String prefix) {
-    Map<String, MergeValue> values = new TreeMap<>();
-    for (String key : keys) {
-      mapping
-          .get(key)
-          .flatMap(given -> value(prefix + key, key, given))
-          .ifPresent(value -> values.put(key, value));
-    }
-    return values;
-  }
-
-  private Optional<MergeValue> value(String shown, String key, Located given) {
-    if (given.value() instanceof Scalar scalar) {
-      return number(shown, key, given, scalar).map(MergeValue.Constant::new);
-    }
-    if (given.value() instanceof Mapping mapping) {
-      return filtered(shown, key, List.of(new Located(mapping, given.where())));
-    }
-    List<Located> items = ((Sequence) given.value()).items();
-    if (items.isEmpty()) {
-      return fail(shown, "must not be empty", given);
-    }
-    if (items.stream().allMatch(item -> item.value() instanceof Scalar)) {
-      List<Double> numbers = new ArrayList<>();
-      for (Located item : items) {
-        number(shown, key, item, (Scalar) item.value()).ifPresent(numbers::add);
-      }
-      return numbers.size() == items.size()
-          ? Optional.of(new MergeValue.Gradient(numbers))
-          : Optional.empty();
-    }
-    return filtered(shown, key, items);
-  }
-
-  private Optional<MergeValue> filtered(String shown, String key, List<Located> items) {
-    List<MergeValue.Case> cases = new ArrayList<>();
-    for (Located item : items) {
-      if (!(item.value() instanceof Mapping mapping) || mapping.get("value").isEmpty()) {
-        return fail(shown, "must be numbers, or sections with value and filter", item);
-      }
-      refuseUnknown(mapping, Set.of("filter", "value"), shown + ".");
-      String filter = text(mapping, "filter", "");
-      value(shown, key, mapping.get("value").get())
-          .ifPresent(
-              value -> cases.add(new MergeValue.Case(filter.equals("*") ? "" : filter, value)));
-    }
-    return Optional.of(new MergeValue.Filtered(cases));
-  }
-
-  private Optional<Double> number(String shown, String key, Located given, Scalar scalar) {
-    if (scalar.kind() == Kind.BOOLEAN && Set.of("normalize", "rescale").contains(key)) {
-      return Optional.of(scalar.isTrue() ? 1.0 : 0.0);
-    }
-    if (scalar.kind() != Kind.INTEGER && scalar.kind() != Kind.FLOAT) {
-      return fail(shown, "must be a number", given);
-    }
-    double number = scalar.number();
-    String limit =
-        switch (key) {
-          case "density" -> number > 0 && number <= 1 ? "" : "must be in (0, 1]";
-          case "gamma", "epsilon" -> number >= 0 && number < 1 ? "" : "must be in [0, 1)";
-          case "t" -> number >= 0 && number <= 1 ? "" : "must be in [0, 1]";
-          default -> Double.isFinite(number) ? "" : "must be finite";
-        };
-    return limit.isEmpty() ? Optional.of(number) : fail(shown, limit, given);
-  }
-
-  private void refuseUnknown(Mapping mapping, Set<String> known, String prefix) {
-    mapping
-        .entries()
-        .forEach(
-            (key, given) -> {
-              if (!known.contains(key)) {
-                String near =
-                    RecipeKeys.nearest(key, known)
-                        .map(other -> "did you mean " + other + "?")
-                        .orElse(
-                            PARAMETERS.contains(key)
-                                ? "this method does not have it"
-                                : "known here: " + String.join(", ", new TreeSet<>(known)));
-                problems.add(new Problem(prefix + key, "unknown key; " + near, given.where()));
-              }
-            });
-  }
-
-  private List<Located> list(Mapping root, String key) {
-    Optional<Located> given = root.get(key);
-    if (given.isEmpty()) {
-      return List.of();
-    }
-    if (given.get().value() instanceof Sequence sequence) {
-      return sequence.items();
-    }
-    problem(key, "must be a list", given.get());
-    return List.of();
-  }
-
-  private String scalar(Located item, String key) {
-    if (item.value() instanceof Scalar scalar && scalar.kind() == Kind.TEXT) {
-      return scalar.text();
-    }
-    problem(key, "must be text", item);
-    return "";
-  }
-
-  private String text(Mapping mapping, String key, String absent) {
-    return mapping.get(key).map(given -> scalar(given, key)).orElse(absent);
-  }
-
-  private long whole(Mapping mapping, String key, long absent) {
-    Optional<Located> given = mapping.get(key);
-    if (given.isEmpty()) {
-      return absent;
-    }
-    if (given.get().value() instanceof Scalar scalar
-        && scalar.kind() == Kind.INTEGER
-        && scalar.integer().bitLength() < 32) {
-      return scalar.integer().longValue();
-    }
-    problem(key, "must be a whole number", given.get());
-    return absent;
-  }
-
-  private long bytes(Mapping mapping, String key, long absent) {
-    Optional<Located> given = mapping.get(key);
-    if (given.isEmpty()) {
-      return absent;
-    }
-    try {
-      return bytes(((Scalar) given.get().value()).text(), key);
-    } catch (ConfigException | ClassCastException e) {
-      problem(key, "must be a size such as 5GB or 1GiB", given.get());
-      return absent;
-    }
-  }
-
-  /**
-   * A number of bytes: {@code 5GB}, {@code 1GiB}, {@code 4096}.
-   *
-   * @throws ConfigException if it is none
-   */
-  public static long bytes(String text, String key) {
-    java.util.regex.Matcher matcher =
-        java.util.regex.Pattern.compile("(\\d{1,9}(?:\\.\\d{1,3})?)\\s*([A-Za-z]*)").matcher(text);
-    if (matcher.matches()) {
-      Long unit = UNITS.get(matcher.group(2).toUpperCase(java.util.Locale.ROOT));
-      if (unit != null) {
-        return (long) (Double.parseDouble(matcher.group(1)) * unit);
-      }
-    }
-    throw new ConfigException(key, "must be a size such as 5GB or 1GiB, got " + text);
-  }
-
-  private String path(String given, String key) {
-    return Locations.resolve(folder, given, key);
-  }
-
-  private <T> Optional<T> fail(String key, String message, Located given) {
-    problem(key, message, given);
-    return Optional.empty();
-  }
-
-  private void problem(String key, String message, Located given) {
-    problems.add(new Problem(key, message + ", got " + given.value().shown(), given.where()));
+    return new MergeRecipe.Model(fields.path(path, "models"), values);
   }
 }

@@ -414,6 +414,58 @@ class MergeCommandTest {
     assertThat(mixed.error()).contains("do not merge with each other");
   }
 
+  @Test
+  void adaptersOfDifferentTasksMergeWithoutTheirHeads() {
+    adapter("x", "m", 1);
+    adapter("y", "m", 2);
+    CommandResult scaled =
+        run(
+            "--method",
+            "svd",
+            "--models",
+            "x,y",
+            "--lambda",
+            "2",
+            "--rank",
+            "2",
+            "--heads",
+            "drop",
+            "--out",
+            "out",
+            "--json");
+    assertThat(scaled.exitCode()).as(scaled.error()).isZero();
+    // Delta W is [1, 1] and 2 [1, 2]; their sum twice.
+    AdapterDirectory merged = AdapterDirectory.read(folder.resolve("out"));
+    float[] a = floats(merged, "q.lora_A.weight");
+    float[] b = floats(merged, "q.lora_B.weight");
+    assertThat(b[0] * a[0]).isCloseTo(6, within(1e-5f));
+    assertThat(b[0] * a[1]).isCloseTo(10, within(1e-5f));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "2|--models x,y --search grid|--search-data: a search needs validation data",
+        "2|--models x,y --text body|--search-data: a search needs validation data",
+        "2|--models x,y --search best --search-data v.jsonl|must be one of grid, nelder_mead",
+        "2|--models x,y --search-data v.jsonl --metric bleu|metric: must be one of accuracy",
+        "2|--models x,y --search-data v.jsonl --heads none|must be mean or drop",
+        "2|--models a,b --search-data v.jsonl|is for adapters; the models here are checkpoints",
+        "2|--models x,y --lambda NaN|lambda: must be finite",
+        "2|--models x,y --gamma 1|must be in [0, 1), got 1.0"
+      })
+  void searchesThatCannotBeAreRefused(int exitCode, String args, String message) {
+    adapter("x", "m", 1);
+    adapter("y", "m", 2);
+    List<String> all = new ArrayList<>(List.of("--method", "linear", "--out", "out"));
+    all.addAll(Arrays.asList(args.split(" ")));
+    CommandResult result = run(all.toArray(String[]::new));
+    assertThat(result.error()).contains(message);
+    assertThat(result.exitCode()).isEqualTo(exitCode);
+    assertThat(folder.resolve("out")).doesNotExist();
+  }
+
   private CommandResult other(String... args) {
     PrintStream nowhere =
         new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
@@ -444,6 +496,19 @@ class MergeCommandTest {
         other("compress", "--adapter", "x", "--pipeline", "topk(0.1)|fp64", "--out", "y");
     assertThat(wrong.exitCode()).isEqualTo(2);
     assertThat(wrong.error()).contains("--pipeline");
+    CommandResult both =
+        other(
+            "compress",
+            "--adapter",
+            "x",
+            "--pipeline",
+            "topk(0.1)|ternary(mean)",
+            "--search-data",
+            "v.jsonl",
+            "--out",
+            "y");
+    assertThat(both.exitCode()).isEqualTo(2);
+    assertThat(both.error()).contains("give one of the two");
     assertThat(other("decompress", "none", "--out", "y").exitCode()).isEqualTo(3);
     assertThat(folder.resolve("y")).doesNotExist();
   }

@@ -6,12 +6,16 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.merge.recipe.MergeRecipe;
 import org.sparkpeft.merge.recipe.MergeValue;
+import org.sparkpeft.merge.recipe.SearchConfig;
+import org.sparkpeft.merge.recipe.SearchTask;
 
 class MergeRecipeReaderTest {
   private static final Path FOLDER = Path.of("/recipes");
@@ -46,6 +50,128 @@ class MergeRecipeReaderTest {
     assertThat(adapters.options().rank()).isEqualTo(16);
     assertThat(adapters.models().get(1).parameters().get("weight"))
         .isEqualTo(new MergeValue.Constant(0.4));
+  }
+
+  @Test
+  void theShippedSearchIsRead() {
+    MergeRecipe recipe = MergeRecipeReader.read(Path.of("../conf/merge-search.yaml"));
+    assertThat(recipe.options().heads()).isEqualTo("drop");
+    SearchConfig search = recipe.search().orElseThrow();
+    assertThat(search.method()).isEqualTo("cma_es");
+    assertThat(search.over()).containsExactly("weights", "lambda");
+    assertThat(search.evaluations()).isEqualTo(60);
+    assertThat(search.seed()).isEqualTo(7);
+    assertThat(search.penalty()).isZero();
+    assertThat(search.model()).endsWith("/conf/models/base");
+    assertThat(search.weights()).isEqualTo(new SearchConfig.Range(List.of(0., .5, 1.), 0, 2, .25));
+    assertThat(search.lambda().low()).isEqualTo(0.2);
+    assertThat(search.tasks()).hasSize(2);
+    SearchTask travel = search.tasks().get(1);
+    assertThat(travel.data()).endsWith("/conf/data/travel-validation.jsonl");
+    assertThat(travel.head()).endsWith("/conf/adapters/travel");
+    assertThat(travel.label()).isEqualTo("topic");
+    assertThat(search.tasks().get(0).label()).isEqualTo("label");
+  }
+
+  @Test
+  void aSearchHasDefaultsOfItsMethodAndItsOwnValues() {
+    String recipe = "method: %s\nmodels: [a, b]\nsearch: {data: v.csv, format: csv}\n";
+    SearchConfig plain = parse(recipe.formatted("svd")).search().orElseThrow();
+    assertThat(plain.withTasks(List.of(), ""))
+        .isEqualTo(SearchConfig.defaults("svd"))
+        .isNotEqualTo(SearchConfig.defaults("lorahub"));
+    assertThat(plain.tasks())
+        .singleElement()
+        .satisfies(task -> assertThat(task.format()).isEqualTo("csv"));
+    SearchConfig hub = parse(recipe.formatted("lorahub")).search().orElseThrow();
+    assertThat(hub.metric()).isEqualTo("loss");
+    assertThat(hub.minimises()).isTrue();
+    assertThat(hub.penalty()).isEqualTo(0.05);
+    assertThat(hub.weights().low()).isEqualTo(-1.5);
+    SearchConfig all =
+        parse(
+                """
+                method: pcb
+                models: [a, b]
+                search:
+                  method: grid
+                  over: [density]
+                  metric: mcc
+                  evaluations: 7
+                  penalty: 0.5
+                  seed: 9
+                  model: bundled:x
+                  weights: {values: [2], low: 1, high: 3, step: 0.5}
+                  density: {values: [0.5], low: 0.4, high: 0.9, step: 0.1}
+                  lambda: {values: [3], low: 2, high: 4, step: 0.2}
+                  data: t
+                  format: table
+                  options: {a: b}
+                  text: x
+                  text_pair: y
+                  label: z
+                  head: h
+                  labels: [p, q]
+                  task: multi-label-classification
+                  pooling: cls
+                  max_length: 99
+                """)
+            .search()
+            .orElseThrow();
+    assertThat(all)
+        .isEqualTo(
+            new SearchConfig(
+                "grid",
+                List.of("density"),
+                "mcc",
+                7,
+                0.5,
+                9,
+                "bundled:x",
+                new SearchConfig.Range(List.of(2.0), 1, 3, 0.5),
+                new SearchConfig.Range(List.of(0.5), 0.4, 0.9, 0.1),
+                new SearchConfig.Range(List.of(3.0), 2, 4, 0.2),
+                List.of(
+                    new SearchTask(
+                        "t",
+                        "table",
+                        Map.of("a", "b"),
+                        "x",
+                        "y",
+                        "z",
+                        all.tasks().get(0).head(),
+                        List.of("p", "q"),
+                        "multi-label-classification",
+                        "cls",
+                        99))));
+    assertThat(all.tasks().get(0).head()).endsWith("/h");
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "search: 3|search: must be a section of keys",
+        "search: {method: grid}|search.data: is missing",
+        "search: {data: v, metod: grid}|search.metod: unknown key; did you mean method?",
+        "search: {data: v, method: random}|search.method: must be one of grid, nelder_mead, cma_es",
+        "search: {data: v, over: [rank]}|search.over: must be one or more of weights",
+        "search: {data: v, metric: bleu}|search.metric: must be one of accuracy",
+        "search: {data: v, evaluations: 0}|search.evaluations: must be 1..100000, got 0",
+        "search: {data: v, penalty: -1}|search.penalty: must be 0 or above",
+        "search: {data: v, weights: {low: 3, high: 1}}|search.weights.low: must be less than high",
+        "search: {data: v, density: {high: 2}}|search.density: low, high and values must be in",
+        "search: {tasks: []}|search.tasks: must be a list of sections",
+        "search: {tasks: [v]}|search.tasks: each must be a section",
+        "search: {tasks: [{head: a}]}|search.data: is missing",
+        "search: {tasks: [{data: v, heed: a}]}|search.tasks.heed: unknown key; did you mean head?",
+        "heads: none|heads: must be mean or drop"
+      })
+  void wrongSearchesAreRefusedWithTheirLine(String line, String message) {
+    assertThatThrownBy(() -> parse("method: svd\nmodels: [a, b]\n" + line + "\n"))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining(message)
+        .hasMessageContaining(":3: ");
   }
 
   @Test

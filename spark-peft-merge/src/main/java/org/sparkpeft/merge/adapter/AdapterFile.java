@@ -90,16 +90,36 @@ public final class AdapterFile {
    */
   public static AdapterFile compress(
       Path adapter, Optional<Path> reference, Pipeline pipeline, Path file) {
-    AdapterDirectory read = AdapterDirectory.read(adapter);
+    byte[] bytes =
+        bytes(AdapterDirectory.read(adapter), reference.map(AdapterDirectory::read), pipeline);
+    AtomicFiles.write(file, bytes);
+    return parse(bytes, file.toString());
+  }
+
+  /**
+   * The values that are left of an adapter once it was compressed and decompressed, by the name of
+   * the tensor; nothing is written.
+   *
+   * @param reference as for {@link #compress}
+   * @throws DataException as {@link #compress}
+   */
+  public static SortedMap<String, TensorData> preview(
+      AdapterDirectory adapter, Optional<AdapterDirectory> reference, Pipeline pipeline) {
+    byte[] bytes = bytes(adapter, reference, pipeline);
+    return parse(bytes, adapter.path().toString()).tensors(reference);
+  }
+
+  private static byte[] bytes(
+      AdapterDirectory read, Optional<AdapterDirectory> reference, Pipeline pipeline) {
     ParameterVector values = values(read);
     ParameterVector start =
-        reference.map(dir -> reference(dir, values.layout())).orElse(zeros(values.layout()));
+        reference.map(other -> reference(other, values.layout())).orElse(zeros(values.layout()));
     PayloadHeader header = PayloadHeader.of(0, "", values.layout());
     byte[] payload;
     try {
       payload = Codec.of(pipeline).encode(values.minus(start), header);
     } catch (NonFiniteUpdateException e) {
-      throw new DataException(adapter + " cannot be compressed: " + e.getMessage(), e);
+      throw new DataException(read.path() + " cannot be compressed: " + e.getMessage(), e);
     }
     ObjectNode head = JSON.createObjectNode();
     head.set("config", read.config());
@@ -110,9 +130,7 @@ public final class AdapterFile {
         .forEach((name, shape) -> shape.forEach(tensors.withArrayProperty(name)::add));
     head.put("pipeline", pipeline.toString());
     reference.ifPresent(unused -> head.put("reference", sha(start)));
-    byte[] bytes = assemble(head, payload);
-    AtomicFiles.write(file, bytes);
-    return parse(bytes, file.toString());
+    return assemble(head, payload);
   }
 
   private static ParameterVector zeros(ParameterLayout layout) {
@@ -140,11 +158,11 @@ public final class AdapterFile {
     return Optional.ofNullable(adapter.tensors().get(name)).orElseThrow();
   }
 
-  private static ParameterVector reference(Path dir, ParameterLayout layout) {
-    ParameterVector values = values(AdapterDirectory.read(dir));
+  private static ParameterVector reference(AdapterDirectory adapter, ParameterLayout layout) {
+    ParameterVector values = values(adapter);
     if (!values.layout().equals(layout)) {
       throw new DataException(
-          dir + " has other tensors than the adapter, so it cannot be its reference");
+          adapter.path() + " has other tensors than the adapter, so it cannot be its reference");
     }
     return values;
   }
@@ -310,8 +328,18 @@ public final class AdapterFile {
    * @throws DataException if the reference is missing or another
    */
   public void decompress(Path out, Optional<Path> reference) {
+    SortedMap<String, TensorData> tensors = tensors(reference.map(AdapterDirectory::read));
+    try {
+      AdapterDirectory.write(out, config, tensors);
+    } catch (IllegalArgumentException e) {
+      throw new DataException("the file holds no valid configuration: " + e.getMessage(), e);
+    }
+  }
+
+  private SortedMap<String, TensorData> tensors(Optional<AdapterDirectory> reference) {
     ParameterLayout layout = payload.vector().layout();
-    ParameterVector start = reference.map(dir -> reference(dir, layout)).orElse(zeros(layout));
+    ParameterVector start =
+        reference.map(adapter -> reference(adapter, layout)).orElse(zeros(layout));
     String expected = this.reference;
     String given = reference.isPresent() ? sha(start) : "";
     if (!expected.equals(given)) {
@@ -329,11 +357,7 @@ public final class AdapterFile {
       float[] own = Arrays.copyOfRange(all, entry.offset(), entry.end());
       tensors.put(entry.name(), TensorData.ofFloats(entry.name(), entry.shape(), own));
     }
-    try {
-      AdapterDirectory.write(out, config, tensors);
-    } catch (IllegalArgumentException e) {
-      throw new DataException("the file holds no valid configuration: " + e.getMessage(), e);
-    }
+    return tensors;
   }
 
   /** A copy of adapter_config.json. */

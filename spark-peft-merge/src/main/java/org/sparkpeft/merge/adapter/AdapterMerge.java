@@ -2,12 +2,10 @@ package org.sparkpeft.merge.adapter;
 
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.Serializable;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.LinkedHashSet;
 import java.util.List;
-import java.util.Map;
-import java.util.Set;
 import java.util.SortedMap;
 import java.util.SortedSet;
 import java.util.TreeMap;
@@ -19,17 +17,7 @@ import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.vector.ParameterLayout;
-import org.sparkpeft.core.vector.TaskVector;
-import org.sparkpeft.merge.method.BlockwiseMethod;
-import org.sparkpeft.merge.method.Combination;
-import org.sparkpeft.merge.method.Dare;
-import org.sparkpeft.merge.method.LoraMerge;
 import org.sparkpeft.merge.method.LoraModule;
-import org.sparkpeft.merge.method.MergeMethod;
-import org.sparkpeft.merge.method.Rescale;
-import org.sparkpeft.merge.method.Sparsify;
-import org.sparkpeft.merge.method.TaskArithmetic;
-import org.sparkpeft.merge.method.Ties;
 
 /**
  * LoRA adapters of one base model become one, as Hugging Face PEFT's add_weighted_adapter does it,
@@ -41,13 +29,26 @@ import org.sparkpeft.merge.method.Ties;
  * {@code svd} the best of its rank; both need no more than the factors. Unlike PEFT, the result
  * never keeps the first adapter's use_rslora, which would scale it once more.
  *
+ * <p>Beyond PEFT's there are, in both forms, {@code breadcrumbs}, {@code breadcrumbs_ties} and
+ * {@code pcb}, each on one A, B or delta W at a time; {@code knots}, which is TIES on all modules
+ * at once in a common basis of each (any ranks; the result has up to their sum); and {@code
+ * lorahub}, the plain weighted sums of the A's and of the B's, for equal ranks and scalings.
+ *
  * @param type one of {@link #TYPES}
- * @param density fraction kept, for ties, dare and magnitude_prune
+ * @param density fraction kept, for all but cat, svd, linear and lorahub
+ * @param gamma fraction of outliers dropped, for breadcrumbs
+ * @param lambda factor on the merged delta W
  * @param rank of the result of the svd kinds; 0 takes the largest of the inputs'
  * @param seed of dare
  */
-public record AdapterMerge(String type, double density, int rank, long seed) {
+public record AdapterMerge(
+    String type, double density, double gamma, double lambda, int rank, long seed)
+    implements Serializable {
+  private static final long serialVersionUID = 1L;
   private static final Logger LOG = LoggerFactory.getLogger(AdapterMerge.class);
+
+  /** Fraction of outliers that breadcrumbs drop, unless told otherwise: mergekit's. */
+  public static final double DEFAULT_GAMMA = 0.01;
 
   /** What adapters can be merged by. */
   public static final List<String> TYPES =
@@ -62,10 +63,15 @@ public record AdapterMerge(String type, double density, int rank, long seed) {
           "dare_ties",
           "dare_ties_svd",
           "magnitude_prune",
-          "magnitude_prune_svd");
-
-  /** Delta W larger than this on both sides takes too long to factorise. */
-  private static final int LARGEST_SIDE = 2048;
+          "magnitude_prune_svd",
+          "breadcrumbs",
+          "breadcrumbs_svd",
+          "breadcrumbs_ties",
+          "breadcrumbs_ties_svd",
+          "pcb",
+          "pcb_svd",
+          "knots",
+          "lorahub");
 
   public AdapterMerge {
     if (!TYPES.contains(type)) {
@@ -75,9 +81,34 @@ public record AdapterMerge(String type, double density, int rank, long seed) {
     if (!(density > 0 && density <= 1)) {
       throw new ConfigException("density", "must be in (0, 1], got " + density);
     }
+    if (!(gamma >= 0 && gamma < 1)) {
+      throw new ConfigException("gamma", "must be in [0, 1), got " + gamma);
+    }
+    if (!Double.isFinite(lambda)) {
+      throw new ConfigException("lambda", "must be finite, got " + lambda);
+    }
     if (rank < 0) {
       throw new ConfigException("rank", "must be 0 (as the inputs) or above, got " + rank);
     }
+  }
+
+  /** With the usual fraction of outliers, and the merged delta W as it is. */
+  public AdapterMerge(String type, double density, int rank, long seed) {
+    this(type, density, DEFAULT_GAMMA, 1, rank, seed);
+  }
+
+  /** The density of a type that nobody set: PEFT has none, these are the publications'. */
+  public static double defaultDensity(String type) {
+    return switch (type) {
+      case "breadcrumbs", "breadcrumbs_svd", "breadcrumbs_ties", "breadcrumbs_ties_svd" -> 0.9;
+      case "pcb", "pcb_svd", "knots" -> 0.2;
+      default -> 0.5;
+    };
+  }
+
+  /** The same with other numbers. */
+  public AdapterMerge with(double newDensity, double newLambda) {
+    return new AdapterMerge(type, newDensity, gamma, newLambda, rank, seed);
   }
 
   /**
@@ -93,6 +124,14 @@ public record AdapterMerge(String type, double density, int rank, long seed) {
     }
   }
 
+  /** What becomes of what adapters hold besides LoRA. */
+  public enum Heads {
+    /** Trained copies of modules, such as task heads, become their weighted mean. */
+    MEAN,
+    /** They are left out: adapters of different tasks, each with a head of its own. */
+    DROP
+  }
+
   /**
    * Merges adapters into a new one.
    *
@@ -103,44 +142,43 @@ public record AdapterMerge(String type, double density, int rank, long seed) {
    * @throws ConfigException if there are too few, or a weight is not finite
    * @throws DataException if they do not fit each other
    */
-  public Summary merge(List<Path> adapters, List<Double> weights, Path out, boolean force) {
-    Merged merged = plan(adapters, weights, force);
-    AdapterDirectory.write(out, merged.config, merged.tensors);
-    return merged.summary;
+  public Summary merge(
+      List<Path> adapters, List<Double> weights, Path out, Heads heads, boolean force) {
+    MergedAdapter merged = merge(AdapterSet.read(adapters, force), weights, heads);
+    AdapterDirectory.write(out, merged.config(), merged.tensors());
+    return merged.summary();
   }
 
   /** The same without writing anything. */
-  public Summary check(List<Path> adapters, List<Double> weights, boolean force) {
-    return plan(adapters, weights, force).summary;
+  public Summary check(List<Path> adapters, List<Double> weights, Heads heads, boolean force) {
+    return merge(AdapterSet.read(adapters, force), weights, heads).summary();
   }
 
-  private record Merged(
-      ObjectNode config, SortedMap<String, TensorData> tensors, Summary summary) {}
-
-  private Merged plan(List<Path> paths, List<Double> weights, boolean force) {
-    if (paths.size() < 2 || paths.size() != weights.size()) {
+  /**
+   * Merges in memory.
+   *
+   * @param weights one for each adapter, finite
+   */
+  public MergedAdapter merge(AdapterSet set, List<Double> weights, Heads heads) {
+    List<LoraAdapter> adapters = set.adapters();
+    if (adapters.size() != weights.size()) {
       throw new ConfigException(
-          "models",
-          "a merge needs at least two adapters and a weight for each, got "
-              + paths.size()
-              + " and "
-              + weights.size());
+          "weights", "one is needed for each of " + adapters.size() + " adapters, got " + weights);
     }
     for (double weight : weights) {
       if (!Double.isFinite(weight)) {
         throw new ConfigException("weight", "must be finite, got " + weight);
       }
     }
-    List<LoraAdapter> adapters = paths.stream().map(LoraAdapter::read).toList();
-    requireOneBase(adapters, force);
     List<String> notes = new ArrayList<>();
-    SortedMap<String, LoraModule> modules = new TreeMap<>(ParameterLayout.UTF8_ORDER);
     SortedSet<String> names = new TreeSet<>(ParameterLayout.UTF8_ORDER);
     adapters.forEach(adapter -> names.addAll(adapter.modules().keySet()));
-    for (String name : names) {
-      modules.put(name, module(name, adapters, weights, notes));
-    }
-    SortedMap<String, TensorData> tensors = others(adapters, weights, notes);
+    SortedMap<String, LoraModule> modules =
+        new ModuleMerge(this).merge(names, adapters, weights, notes);
+    SortedMap<String, TensorData> tensors =
+        heads == Heads.DROP
+            ? new TreeMap<>(ParameterLayout.UTF8_ORDER)
+            : others(adapters, weights, notes);
     modules.forEach(
         (name, module) -> {
           put(tensors, name + ".lora_A.weight", List.of(module.rank(), module.in()), module.a());
@@ -148,134 +186,16 @@ public record AdapterMerge(String type, double density, int rank, long seed) {
         });
     int most = modules.values().stream().mapToInt(LoraModule::rank).max().orElse(0);
     notes.forEach(LOG::info);
-    return new Merged(
-        config(adapters, modules, most), tensors, new Summary(modules.size(), most, notes));
+    ObjectNode config = config(adapters, modules, most);
+    if (heads == Heads.DROP) {
+      config.putNull("modules_to_save");
+    }
+    return new MergedAdapter(config, tensors, new Summary(modules.size(), most, notes));
   }
 
   private static void put(
       SortedMap<String, TensorData> tensors, String name, List<Integer> shape, float[] values) {
     tensors.put(name, TensorData.ofFloats(name, shape, values));
-  }
-
-  private static void requireOneBase(List<LoraAdapter> adapters, boolean force) {
-    Set<String> bases = new LinkedHashSet<>();
-    adapters.forEach(adapter -> bases.add(adapter.base()));
-    if (bases.size() > 1 && !force) {
-      throw new DataException(
-          "the adapters name different base models, "
-              + String.join(", ", bases.stream().map(b -> b.isEmpty() ? "none" : b).toList())
-              + "; if these are one and the same, merge with --force");
-    }
-  }
-
-  private LoraModule module(
-      String name, List<LoraAdapter> adapters, List<Double> weights, List<String> notes) {
-    List<LoraModule> present = new ArrayList<>();
-    List<Double> theirs = new ArrayList<>();
-    for (int t = 0; t < adapters.size(); t++) {
-      LoraModule module = adapters.get(t).modules().get(name);
-      if (module == null) {
-        notes.add(adapters.get(t).path() + " has no " + name + "; it counts as zero");
-      } else {
-        if (!present.isEmpty()
-            && (module.in() != present.get(0).in() || module.out() != present.get(0).out())) {
-          throw new DataException(
-              name
-                  + " is "
-                  + module.out()
-                  + " x "
-                  + module.in()
-                  + " in "
-                  + adapters.get(t).path()
-                  + ", elsewhere "
-                  + present.get(0).out()
-                  + " x "
-                  + present.get(0).in()
-                  + "; the adapters are for different models");
-        }
-        present.add(module);
-        theirs.add(weights.get(t));
-      }
-    }
-    return merged(name, present, theirs);
-  }
-
-  private LoraModule merged(String name, List<LoraModule> modules, List<Double> weights) {
-    int most = modules.stream().mapToInt(LoraModule::rank).max().orElse(1);
-    int kept = rank == 0 ? most : rank;
-    if (type.equals("cat")) {
-      return LoraMerge.concatenate(modules, weights);
-    }
-    if (type.equals("svd")) {
-      return LoraMerge.svd(modules, weights, kept);
-    }
-    if (type.endsWith("_svd")) {
-      return ofDeltas(name, modules, weights, kept);
-    }
-    if (modules.stream().mapToInt(LoraModule::rank).distinct().count() > 1) {
-      throw new DataException(
-          "method "
-              + type
-              + " needs equal ranks, "
-              + name
-              + " has "
-              + modules.stream().map(LoraModule::rank).toList()
-              + "; use cat, svd"
-              + (type.equals("linear") ? "" : " or " + type + "_svd"));
-    }
-    return type.equals("linear") ? LoraMerge.linear(modules, weights) : ofFactors(modules, weights);
-  }
-
-  private LoraModule ofFactors(List<LoraModule> modules, List<Double> weights) {
-    LoraModule first = modules.get(0);
-    List<Double> right = new ArrayList<>();
-    List<Double> left = new ArrayList<>();
-    for (int t = 0; t < modules.size(); t++) {
-      double coefficient = weights.get(t) * modules.get(t).scaling();
-      left.add(Math.sqrt(Math.abs(coefficient)));
-      right.add(Math.signum(coefficient) * left.get(t));
-    }
-    float[] a = merge("lora_A", modules.stream().map(LoraModule::a).toList(), right);
-    float[] b = merge("lora_B", modules.stream().map(LoraModule::b).toList(), left);
-    return LoraModule.of(first.out(), first.rank(), first.in(), a, b, 1);
-  }
-
-  private LoraModule ofDeltas(
-      String name, List<LoraModule> modules, List<Double> weights, int kept) {
-    LoraModule first = modules.get(0);
-    if (Math.min(first.in(), first.out()) > LARGEST_SIDE) {
-      throw new DataException(
-          name
-              + " is "
-              + first.out()
-              + " x "
-              + first.in()
-              + ", too large to factorise; use svd, cat or "
-              + type.replace("_svd", ""));
-    }
-    float[] delta = merge("delta", modules.stream().map(LoraModule::deltaWeight).toList(), weights);
-    return LoraMerge.factorise(first.out(), first.in(), delta, kept);
-  }
-
-  private float[] merge(String name, List<float[]> values, List<Double> weights) {
-    ParameterLayout layout = ParameterLayout.of(Map.of(name, List.of(values.get(0).length)));
-    List<TaskVector> vectors = values.stream().map(v -> TaskVector.wrap(layout, v)).toList();
-    return switch (type.replace("_svd", "")) {
-      case "ties" ->
-          new Ties(density, true, 1, Ties.Convention.HF_PEFT).merge(vectors, weights).toArray();
-      case "dare_linear" -> dare(Combination.LINEAR).merge(vectors, weights).toArray();
-      case "dare_ties" -> dare(Combination.TIES_HF).merge(vectors, weights).toArray();
-      default -> {
-        MergeMethod sum = new TaskArithmetic(1);
-        yield sum.merge(
-                vectors.stream().map(v -> Sparsify.trimPerTensor(v, density)).toList(), weights)
-            .toArray();
-      }
-    };
-  }
-
-  private BlockwiseMethod dare(Combination combination) {
-    return new Dare(density, 1, combination, Rescale.PROBABILITY, seed);
   }
 
   /** Trained copies and biases: the weighted mean over all adapters. */
@@ -294,8 +214,8 @@ public record AdapterMerge(String type, double density, int rank, long seed) {
               adapter.path()
                   + " has "
                   + (tensor == null ? "no " + name : name + " of shape " + tensor.shape())
-                  + ", unlike the others; only adapters of one task can be merged, or such without"
-                  + " trained copies of modules");
+                  + ", unlike the others; merge adapters of different tasks with heads drop, which leaves"
+                  + " trained copies of modules out");
         }
         all.add(tensor);
       }

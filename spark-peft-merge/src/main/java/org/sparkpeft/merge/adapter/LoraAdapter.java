@@ -40,7 +40,11 @@ record LoraAdapter(
    * @throws DataException if it is not LoRA on linear layers, or has numbers that are not finite
    */
   static LoraAdapter read(Path dir) {
-    AdapterDirectory adapter = AdapterDirectory.read(dir);
+    return of(AdapterDirectory.read(dir));
+  }
+
+  static LoraAdapter of(AdapterDirectory adapter) {
+    Path dir = adapter.path();
     if (!adapter.peftType().equals("LORA")) {
       throw new DataException(dir + " is " + adapter.peftType() + "; only LORA can be merged");
     }

@@ -1,65 +1,56 @@
 package org.sparkpeft.merge.method;
 
+import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
-import java.util.function.ToDoubleFunction;
-import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.merge.method.WeightSearch.Axis;
+import org.sparkpeft.merge.method.WeightSearch.Found;
+import org.sparkpeft.merge.method.WeightSearch.Scorer;
 
 /**
  * LoraHub (Huang et al., "LoraHub: Efficient Cross-Task Generalization via Dynamic LoRA
  * Composition", 2023): weights w in [-1.5, 1.5] for modules of equal rank, the same on A and B,
- * that minimise a loss on a few examples plus 0.05 times the mean |w|, found without gradients. The
- * published search is NGOpt; this is a (1+1) evolution strategy with the one-fifth rule, started at
- * 0, which leaves it at once: there the module is zero and its loss flat.
- *
- * @param evaluations how often the loss may be computed; 40 is usual
- * @param seed of the search
+ * that minimise a loss on a few examples plus 0.05 times the mean |w|, found without gradients from
+ * 0 on. The published search is NGOpt; this is CMA-ES, a generation at once, which leaves 0 by
+ * itself: there the module is zero and its loss flat.
  */
-public record LoraHub(int evaluations, long seed) {
-  private static final double BOUND = 1.5;
-  private static final double PENALTY = 0.05;
-  private static final double FIRST_STEP = 0.5;
+public final class LoraHub {
+  /** Largest magnitude of a weight. */
+  public static final double BOUND = 1.5;
 
-  public LoraHub {
-    if (evaluations < 1) {
-      throw new IllegalArgumentException("needs at least one evaluation, got " + evaluations);
-    }
-  }
+  /** Factor of the mean |w|. */
+  public static final double PENALTY = 0.05;
+
+  /** First step of the search. */
+  public static final double STEP = 0.5;
+
+  private LoraHub() {}
 
   /**
    * The best weights found.
    *
    * @param modules how many modules there are
-   * @param loss mean loss on the examples for given weights; must not change the array
+   * @param evaluations how often the loss may be computed; 40 is usual
+   * @param seed of the search
+   * @param negativeLoss minus the mean loss on the examples for given weights
+   * @throws IllegalArgumentException as {@link WeightSearch#cmaEs}
    */
-  public double[] search(int modules, ToDoubleFunction<double[]> loss) {
-    double[] best = new double[modules];
-    double least = objective(best, loss);
-    double step = FIRST_STEP;
-    Philox random = Philox.of(seed, "lorahub");
-    for (int evaluation = 1; evaluation < evaluations; evaluation++) {
-      double[] candidate = new double[modules];
-      for (int i = 0; i < modules; i++) {
-        double moved = best[i] + step * random.gaussianAt((long) evaluation * modules + i);
-        candidate[i] = Math.max(-BOUND, Math.min(BOUND, moved));
-      }
-      double value = objective(candidate, loss);
-      // The one-fifth rule: success widens the step four times as much as failure narrows it.
-      boolean better = value < least;
-      step *= StrictMath.exp(better ? 0.4 : -0.1);
-      if (better) {
-        best = candidate;
-        least = value;
-      }
-    }
-    return best.clone();
+  public static Found search(int modules, int evaluations, long seed, Scorer negativeLoss) {
+    List<Axis> axes = Collections.nCopies(modules, new Axis(0, STEP, -BOUND, BOUND));
+    return WeightSearch.cmaEs(axes, evaluations, seed, penalised(negativeLoss, PENALTY));
   }
 
-  private static double objective(double[] weights, ToDoubleFunction<double[]> loss) {
-    double sum = 0;
-    for (double weight : weights) {
-      sum += Math.abs(weight);
-    }
-    return loss.applyAsDouble(weights) + PENALTY * sum / weights.length;
+  /** Scores less {@code penalty} times the mean magnitude of the weights. */
+  public static Scorer penalised(Scorer scorer, double penalty) {
+    return candidates -> {
+      List<Double> scores = scorer.scores(candidates);
+      List<Double> less = new ArrayList<>();
+      for (int i = 0; i < scores.size(); i++) {
+        double size = candidates.get(i).stream().mapToDouble(Math::abs).average().orElse(0);
+        less.add(scores.get(i) - penalty * size);
+      }
+      return less;
+    };
   }
 
   /**

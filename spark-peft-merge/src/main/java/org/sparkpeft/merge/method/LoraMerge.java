@@ -96,73 +96,14 @@ public final class LoraMerge {
   }
 
   /**
-   * The best approximation of a dense delta W by a given rank: B = U_r diag(S_r), A = V_r^T.
+   * The best approximation of a dense delta W by a given rank: B = U_r diag(S_r), A = V_r^T, from
+   * the eigenvectors of its smaller Gram matrix. Cost O(n^3), n the smaller side.
    *
    * @param delta out x in, row-major
    * @param rank at least 1; at most the smaller dimension is used
    */
   public static LoraModule factorise(int out, int in, float[] delta, int rank) {
-    if (rank < 1 || delta.length != (long) out * in) {
-      throw new IllegalArgumentException(
-          "needs a rank from 1 and out x in values, got rank "
-              + rank
-              + ", "
-              + out
-              + " x "
-              + in
-              + " and "
-              + delta.length
-              + " values");
-    }
-    int kept = Math.min(rank, Math.min(out, in));
-    boolean turned = in > out;
-    int columns = turned ? out : in;
-    int length = turned ? in : out;
-    double[][] columnsOf = new double[columns][length];
-    for (int i = 0; i < out; i++) {
-      for (int j = 0; j < in; j++) {
-        columnsOf[turned ? i : j][turned ? j : i] = delta[i * in + j];
-      }
-    }
-    Jacobi.orthogonalise(columnsOf);
-    int[] largest = Jacobi.largest(columnsOf, kept);
-    float[] a = new float[kept * in];
-    float[] b = new float[out * kept];
-    for (int k = 0; k < kept; k++) {
-      double[] scaled = columnsOf[largest[k]];
-      double norm = Math.sqrt(Jacobi.dot(scaled, scaled));
-      if (norm == 0) {
-        continue;
-      }
-      // One side is scaled / norm; the other follows from the matrix itself.
-      double[] left = new double[out];
-      double[] right = new double[in];
-      if (turned) {
-        for (int j = 0; j < in; j++) {
-          right[j] = scaled[j] / norm;
-        }
-        for (int i = 0; i < out; i++) {
-          for (int j = 0; j < in; j++) {
-            left[i] += delta[i * in + j] * right[j];
-          }
-        }
-      } else {
-        for (int i = 0; i < out; i++) {
-          left[i] = scaled[i];
-          for (int j = 0; j < in; j++) {
-            right[j] += delta[i * in + j] * (scaled[i] / norm) / norm;
-          }
-        }
-      }
-      double sign = Jacobi.signOfLargest(left);
-      for (int i = 0; i < out; i++) {
-        b[i * kept + k] = (float) (sign * left[i]);
-      }
-      for (int j = 0; j < in; j++) {
-        a[k * in + j] = (float) (sign * right[j]);
-      }
-    }
-    return LoraModule.of(out, kept, in, a, b, 1);
+    return Factorisation.of(out, in, delta, rank);
   }
 
   static void check(List<LoraModule> modules, List<Double> weights) {

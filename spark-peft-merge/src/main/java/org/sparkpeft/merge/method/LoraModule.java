@@ -68,6 +68,13 @@ public final class LoraModule {
     return b.toFloats();
   }
 
+  /** A module of scaling 1 whose delta W is {@code factor} times this one's; B takes it all. */
+  public LoraModule folded(double factor) {
+    double[] factors = new double[rank()];
+    java.util.Arrays.fill(factors, factor * scaling);
+    return factor == 1 && scaling == 1 ? this : new LoraModule(a, b.scaleColumns(factors), 1);
+  }
+
   Matrix matrixA() {
     return a;
   }

@@ -11,6 +11,9 @@ import java.util.function.ToDoubleFunction;
  * the score is to be as high as possible and must be finite.
  */
 public final class WeightSearch {
+  /** Most combinations of a grid. */
+  public static final int MAX_GRID = 10_000;
+
   private WeightSearch() {}
 
   /**
@@ -26,6 +29,44 @@ public final class WeightSearch {
     }
   }
 
+  /**
+   * One number to be found.
+   *
+   * @param start where to begin, within the bounds
+   * @param step how far the first tries lie from it, not 0; CMA-ES's standard deviation
+   * @param low least value, -infinity for none
+   * @param high greatest value, infinity for none
+   */
+  public record Axis(double start, double step, double low, double high) {
+    public Axis {
+      if (!Double.isFinite(start)
+          || !Double.isFinite(step)
+          || step == 0
+          || !(low < high)
+          || start < low
+          || start > high) {
+        throw new IllegalArgumentException(
+            "needs a finite start within its bounds and a step other than 0, got start "
+                + start
+                + ", step "
+                + step
+                + ", bounds "
+                + low
+                + " and "
+                + high);
+      }
+    }
+
+    /** A number without bounds. */
+    public static Axis free(double start, double step) {
+      return new Axis(start, step, Double.NEGATIVE_INFINITY, Double.POSITIVE_INFINITY);
+    }
+
+    double within(double value) {
+      return Math.max(low, Math.min(high, value));
+    }
+  }
+
   /** Scores several candidates at once, for example as tasks of a Spark job; results in order. */
   @FunctionalInterface
   public interface Scorer {
@@ -38,17 +79,29 @@ public final class WeightSearch {
   }
 
   /**
-   * Every combination of the given values; of equally good ones the first, the last number changing
-   * fastest.
+   * Every combination of the given values, all scored at once; of equally good ones the first, the
+   * last number changing fastest.
    *
    * @param values what to try for each number
+   * @throws IllegalArgumentException if a number has no values, or there are more than {@link
+   *     #MAX_GRID} combinations
    */
   public static Found grid(List<List<Double>> values, Scorer scorer) {
-    List<List<Double>> candidates = List.of(List.of());
+    long size = 1;
     for (List<Double> choices : values) {
       if (choices.isEmpty()) {
         throw new IllegalArgumentException("a grid needs at least one value for each number");
       }
+      size = Math.min(MAX_GRID + 1L, size * choices.size());
+    }
+    if (size > MAX_GRID) {
+      throw new IllegalArgumentException(
+          "the grid has more than "
+              + MAX_GRID
+              + " combinations; give fewer values, or use nelder_mead or cma_es");
+    }
+    List<List<Double>> candidates = List.of(List.of());
+    for (List<Double> choices : values) {
       List<List<Double>> longer = new ArrayList<>();
       for (List<Double> candidate : candidates) {
         for (double choice : choices) {
@@ -59,7 +112,11 @@ public final class WeightSearch {
       }
       candidates = longer;
     }
-    List<Double> scores = scores(scorer, candidates);
+    return best(candidates, scores(scorer, candidates));
+  }
+
+  /** The first of the best. */
+  static Found best(List<List<Double>> candidates, List<Double> scores) {
     int best = 0;
     for (int i = 1; i < scores.size(); i++) {
       best = scores.get(i) > scores.get(best) ? i : best;
@@ -67,7 +124,7 @@ public final class WeightSearch {
     return new Found(candidates.get(best), scores.get(best), scores.size());
   }
 
-  private static List<Double> scores(Scorer scorer, List<List<Double>> candidates) {
+  static List<Double> scores(Scorer scorer, List<List<Double>> candidates) {
     List<Double> scores = scorer.scores(candidates);
     if (scores.size() != candidates.size()
         || scores.stream().anyMatch(score -> !Double.isFinite(score))) {
@@ -75,6 +132,19 @@ public final class WeightSearch {
           "a finite score is needed for each of " + candidates.size() + ", got " + scores);
     }
     return scores;
+  }
+
+  /**
+   * CMA-ES (Hansen and Ostermeier, 2001), whole generations scored at once: of 4 + floor(3 ln n)
+   * candidates, with the start before the first. Ends early where nothing is left to gain.
+   *
+   * @param evaluations most scores to compute; enough for the start and one generation
+   * @param seed of its random numbers
+   * @throws IllegalArgumentException if there are too few evaluations, no numbers, or a step is not
+   *     above 0 and within its bounds
+   */
+  public static Found cmaEs(List<Axis> axes, int evaluations, long seed, Scorer scorer) {
+    return new CmaEs(axes, evaluations, seed).run(scorer);
   }
 
   /** A corner of the simplex. */
@@ -85,33 +155,35 @@ public final class WeightSearch {
    * The simplex method of Nelder and Mead ("A simplex method for function minimization", 1965) with
    * its usual coefficients: reflect by 1, expand by 2, contract and shrink by 1/2.
    *
-   * @param start where to begin
-   * @param step how far the first corners lie from it, along each number
+   * <p>What would leave the bounds stops at them. The first corners are scored at once, and those
+   * of a shrink; the others one by one.
+   *
    * @param evaluations most scores to compute; at least one more than there are numbers
    */
-  public static Found simplex(
-      List<Double> start, double step, int evaluations, ToDoubleFunction<List<Double>> score) {
-    int n = start.size();
-    if (n == 0 || step == 0 || evaluations <= n) {
+  public static Found simplex(List<Axis> axes, int evaluations, Scorer scorer) {
+    int n = axes.size();
+    if (n == 0 || evaluations <= n) {
       throw new IllegalArgumentException(
-          "needs numbers, a step and more than "
+          "needs numbers and more than "
               + n
               + " evaluations, got "
-              + start
-              + ", "
-              + step
-              + " and "
+              + n
+              + " numbers and "
               + evaluations);
     }
-    Counted counted = new Counted(score);
-    List<Corner> corners = new ArrayList<>();
+    Counted counted = new Counted(axes, scorer);
+    List<double[]> first = new ArrayList<>();
     for (int i = -1; i < n; i++) {
-      double[] at = start.stream().mapToDouble(Double::doubleValue).toArray();
+      double[] at = axes.stream().mapToDouble(Axis::start).toArray();
       if (i >= 0) {
-        at[i] += step;
+        // Inwards where the bound is too near.
+        Axis axis = axes.get(i);
+        double there = axis.within(at[i] + axis.step());
+        at[i] = there == at[i] ? at[i] - axis.step() : there;
       }
-      corners.add(counted.corner(at));
+      first.add(at);
     }
+    List<Corner> corners = new ArrayList<>(counted.corners(first));
     Comparator<Corner> bestFirst = Comparator.comparingDouble(corner -> -corner.score());
     corners.sort(bestFirst);
     // A round takes two scores, or with a shrinking n + 2.
@@ -145,8 +217,11 @@ public final class WeightSearch {
         corners.set(n, contracted);
       } else {
         double[] best = corners.get(0).at();
+        List<double[]> nearer =
+            corners.subList(1, n + 1).stream().map(c -> between(best, c.at(), 0.5)).toList();
+        List<Corner> shrunk = counted.corners(nearer);
         for (int c = 1; c <= n; c++) {
-          corners.set(c, counted.corner(between(best, corners.get(c).at(), 0.5)));
+          corners.set(c, shrunk.get(c - 1));
         }
       }
     }
@@ -163,17 +238,34 @@ public final class WeightSearch {
 
   /** The score, and how often it was asked for. */
   private static final class Counted {
-    private final ToDoubleFunction<List<Double>> score;
+    private final List<Axis> axes;
+    private final Scorer scorer;
     private int count;
 
-    Counted(ToDoubleFunction<List<Double>> score) {
-      this.score = score;
+    Counted(List<Axis> axes, Scorer scorer) {
+      this.axes = axes;
+      this.scorer = scorer;
     }
 
     Corner corner(double[] at) {
-      count++;
-      List<List<Double>> candidate = List.of(Arrays.stream(at).boxed().toList());
-      return new Corner(at, scores(Scorer.of(score), candidate).get(0));
+      return corners(List.of(at)).get(0);
+    }
+
+    List<Corner> corners(List<double[]> places) {
+      List<List<Double>> candidates = new ArrayList<>();
+      for (double[] place : places) {
+        for (int i = 0; i < place.length; i++) {
+          place[i] = axes.get(i).within(place[i]);
+        }
+        candidates.add(Arrays.stream(place).boxed().toList());
+      }
+      List<Double> scores = scores(scorer, candidates);
+      count += places.size();
+      List<Corner> corners = new ArrayList<>();
+      for (int i = 0; i < places.size(); i++) {
+        corners.add(new Corner(places.get(i), scores.get(i)));
+      }
+      return corners;
     }
   }
 }

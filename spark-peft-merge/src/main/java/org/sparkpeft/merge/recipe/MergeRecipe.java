@@ -3,6 +3,7 @@ package org.sparkpeft.merge.recipe;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import org.sparkpeft.core.error.Problems;
 
@@ -16,6 +17,7 @@ import org.sparkpeft.core.error.Problems;
  * @param parameters those that hold for all models
  * @param options the rest
  * @param mergekit whether the recipe was one of mergekit's, whose defaults hold then
+ * @param search how weights and other numbers are found on validation data, for adapters
  */
 public record MergeRecipe(
     List<Model> models,
@@ -24,7 +26,8 @@ public record MergeRecipe(
     String method,
     Map<String, MergeValue> parameters,
     Options options,
-    boolean mergekit) {
+    boolean mergekit,
+    Optional<SearchConfig> search) {
   public MergeRecipe {
     models = List.copyOf(models);
     slices = List.copyOf(slices);
@@ -67,6 +70,7 @@ public record MergeRecipe(
    * @param rescale probability or l1: what makes up for entries dropped at random
    * @param rank of a merged adapter; 0 takes the largest of the inputs'
    * @param seed of random drops
+   * @param heads mean or drop: what becomes of adapters' task heads and other trained copies
    * @param maxShardBytes most bytes of a file
    * @param memoryBytes most bytes of buffers
    * @param threads threads without Spark; 0 takes the processors there are
@@ -78,6 +82,7 @@ public record MergeRecipe(
       String rescale,
       int rank,
       long seed,
+      String heads,
       long maxShardBytes,
       long memoryBytes,
       int threads) {
@@ -95,6 +100,7 @@ public record MergeRecipe(
               "rescale",
               rescale,
               "must be probability or l1")
+          .require(List.of("mean", "drop").contains(heads), "heads", heads, "must be mean or drop")
           .require(rank >= 0, "rank", rank, "must be 0 or above")
           .require(
               maxShardBytes >= 1 << 20, "max_shard_size", maxShardBytes, "must be at least 1MB")
@@ -105,12 +111,13 @@ public record MergeRecipe(
 
     /** Ours: whole vectors are trimmed, and what random drops lose is made up for on average. */
     public static Options defaults() {
-      return new Options("", "", "global", "probability", 0, 0, 5_000_000_000L, 1L << 30, 0);
+      return new Options(
+          "", "", "global", "probability", 0, 0, "mean", 5_000_000_000L, 1L << 30, 0);
     }
 
     /** As mergekit does it: tensor by tensor, and sizes are restored. */
     public static Options mergekit() {
-      return new Options("", "", "tensor", "l1", 0, 0, 5_000_000_000L, 1L << 30, 0);
+      return new Options("", "", "tensor", "l1", 0, 0, "mean", 5_000_000_000L, 1L << 30, 0);
     }
   }
 
@@ -127,7 +134,8 @@ public record MergeRecipe(
   }
 
   /** The same with some parameters replaced, for all models. */
-  public MergeRecipe with(Map<String, Double> replaced, Options newOptions) {
+  public MergeRecipe with(
+      Map<String, Double> replaced, Options newOptions, Optional<SearchConfig> newSearch) {
     Map<String, MergeValue> merged = new TreeMap<>(parameters);
     replaced.forEach((key, value) -> merged.put(key, new MergeValue.Constant(value)));
     List<Model> without =
@@ -139,6 +147,6 @@ public record MergeRecipe(
                   return new Model(model.path(), own);
                 })
             .toList();
-    return new MergeRecipe(without, slices, base, method, merged, newOptions, mergekit);
+    return new MergeRecipe(without, slices, base, method, merged, newOptions, mergekit, newSearch);
   }
 }

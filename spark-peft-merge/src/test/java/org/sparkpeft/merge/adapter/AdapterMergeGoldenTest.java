@@ -15,6 +15,7 @@ import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.sparkpeft.merge.adapter.AdapterMerge.Heads;
 import org.sparkpeft.merge.method.LoraModule;
 
 /**
@@ -70,7 +71,7 @@ class AdapterMergeGoldenTest {
     int rank = expected.path("rank").asInt();
     AdapterMerge merge = new AdapterMerge(type, arguments.path("density").asDouble(1), rank, 0);
     Path out = folder.resolve("out");
-    assertThat(merge.merge(adapters, weights, out, true).rank()).isEqualTo(rank);
+    assertThat(merge.merge(adapters, weights, out, Heads.MEAN, true).rank()).isEqualTo(rank);
 
     LoraAdapter merged = LoraAdapter.read(out);
     // PEFT leaves use_rslora of the first adapter on, which makes its result too large.

@@ -6,9 +6,14 @@ import static org.assertj.core.api.Assertions.within;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.io.ObjectInputStream;
+import java.io.ObjectOutputStream;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -18,7 +23,14 @@ import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.core.vector.ParameterLayout;
+import org.sparkpeft.core.vector.TaskVector;
+import org.sparkpeft.merge.adapter.AdapterMerge.Heads;
+import org.sparkpeft.merge.method.Breadcrumbs;
+import org.sparkpeft.merge.method.Combination;
 import org.sparkpeft.merge.method.LoraModule;
+import org.sparkpeft.merge.method.MergeMethod;
+import org.sparkpeft.merge.method.PcbMerging;
 
 class AdapterMergeTest {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -57,7 +69,8 @@ class AdapterMergeTest {
     Path b = adapter("b", 3, 3, "base", Q);
     Path out = folder.resolve("out");
     AdapterMerge.Summary summary =
-        new AdapterMerge("cat", 1, 0, 0).merge(List.of(a, b), List.of(0.5, -2.0), out, false);
+        new AdapterMerge("cat", 1, 0, 0)
+            .merge(List.of(a, b), List.of(0.5, -2.0), out, Heads.MEAN, false);
 
     assertThat(summary.modules()).isEqualTo(2);
     assertThat(summary.rank()).isEqualTo(5);
@@ -87,7 +100,7 @@ class AdapterMergeTest {
     Path a = adapter("a", 2, 4, "base", Q);
     Path b = adapter("b", 3, 3, "base", Q);
     Path out = folder.resolve("out");
-    new AdapterMerge(type, 1, 5, 0).merge(List.of(a, b), List.of(0.5, 0.5), out, false);
+    new AdapterMerge(type, 1, 5, 0).merge(List.of(a, b), List.of(0.5, 0.5), out, Heads.MEAN, false);
     float[] merged = delta(out, Q);
     for (int i = 0; i < merged.length; i++) {
       float one = delta(a, Q)[i] / 2;
@@ -99,6 +112,129 @@ class AdapterMergeTest {
     }
   }
 
+  /** What each further type does to one module, against the method on its own. */
+  @ParameterizedTest
+  @ValueSource(strings = {"breadcrumbs_svd", "breadcrumbs_ties_svd", "pcb_svd"})
+  void deltasMergeByTheMethod(String type) {
+    Path a = adapter("a", 2, 4, "base", Q);
+    Path b = adapter("b", 3, 3, "base", Q);
+    Path out = folder.resolve("out");
+    List<Double> weights = List.of(1.0, 0.5);
+    new AdapterMerge(type, 0.5, 0.1, 1.5, 5, 0)
+        .merge(List.of(a, b), weights, out, Heads.MEAN, true);
+    ParameterLayout layout = ParameterLayout.of(Map.of("delta", List.of(30)));
+    MergeMethod method =
+        switch (type) {
+          case "pcb_svd" -> new PcbMerging(0.5, 1.5, true);
+          case "breadcrumbs_svd" -> new Breadcrumbs(0.5, 0.1, 1.5, Combination.LINEAR);
+          default -> new Breadcrumbs(0.5, 0.1, 1.5, Combination.TIES_HF);
+        };
+    List<TaskVector> deltas =
+        List.of(TaskVector.wrap(layout, delta(a, Q)), TaskVector.wrap(layout, delta(b, Q)));
+    assertThat(delta(out, Q))
+        .containsExactly(method.merge(deltas, weights).toArray(), within(1e-5f));
+  }
+
+  @Test
+  void knotsUnitesRanksAndIsExactWithoutTrimming() {
+    Path a = adapter("a", 2, 4, "base", Q, V);
+    Path b = adapter("b", 3, 3, "base", Q);
+    Path out = folder.resolve("out");
+    AdapterMerge knots = new AdapterMerge("knots", 1, 0.01, 2, 0, 0);
+    AdapterMerge.Summary summary =
+        knots.merge(List.of(a, b), List.of(1.0, 1.0), out, Heads.MEAN, false);
+    assertThat(summary.rank()).isEqualTo(5);
+    // V is in one adapter only: nothing to agree on, twice as large by lambda.
+    float[] expected = delta(a, V);
+    for (int i = 0; i < expected.length; i++) {
+      expected[i] *= 2;
+    }
+    assertThat(delta(out, V)).containsExactly(expected, within(1e-4f));
+    AdapterMerge narrow = new AdapterMerge("knots", 1, 0.01, 1, 2, 0);
+    assertThat(narrow.check(List.of(a, b), List.of(1.0, 1.0), Heads.MEAN, false).rank())
+        .isEqualTo(2);
+  }
+
+  @Test
+  void lorahubAddsFactorsAsTheyAre() {
+    Path a = adapter("a", 2, 4, "base", Q);
+    Path c = adapter("c", 2, 4, "base", Q);
+    Path out = folder.resolve("out");
+    new AdapterMerge("lorahub", 1, 0, 0)
+        .merge(List.of(a, c), List.of(1.0, 0.0), out, Heads.MEAN, false);
+    // Weight 1 and 0: the first adapter, its scaling of 2 included.
+    assertThat(delta(out, Q)).containsExactly(delta(a, Q), within(1e-5f));
+    Path d = adapter("d", 2, 3, "base", Q);
+    assertThatThrownBy(
+            () ->
+                new AdapterMerge("lorahub", 1, 0, 0)
+                    .merge(List.of(a, d), List.of(1.0, 1.0), out, Heads.MEAN, false))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("one rank and one scaling");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"breadcrumbs", "breadcrumbs_ties", "pcb", "ties"})
+  void lambdaScalesTheMergeOfFactors(String type) {
+    Path a = adapter("a", 2, 4, "base", Q);
+    Path c = adapter("c", 2, 4, "base", Q);
+    Path out = folder.resolve("out");
+    List<Double> ones = List.of(1.0, 1.0);
+    AdapterMerge plain = new AdapterMerge(type, 0.6, 0.1, 1, 0, 0);
+    plain.merge(List.of(a, c), ones, out, Heads.MEAN, false);
+    float[] once = delta(out, Q);
+    assertThat(once).isNotEqualTo(new float[once.length]);
+    plain.with(0.6, 3).merge(List.of(a, c), ones, out, Heads.MEAN, false);
+    float[] expected = new float[once.length];
+    for (int i = 0; i < once.length; i++) {
+      expected[i] = 3 * once[i];
+    }
+    assertThat(delta(out, Q)).containsExactly(expected, within(1e-4f));
+  }
+
+  @Test
+  void headsCanBeLeftOut() {
+    List<Path> experts = new ArrayList<>();
+    for (int classes : new int[] {2, 3}) {
+      Path expert = adapter("expert" + classes, 2, 4, "base", Q);
+      AdapterDirectory read = AdapterDirectory.read(expert);
+      List<TensorData> tensors = new ArrayList<>(read.tensors().values());
+      tensors.add(
+          TensorData.ofFloats(
+              "base_model.model.classifier.weight", List.of(classes, 1), new float[classes]));
+      ObjectNode config = read.config();
+      config.putArray("modules_to_save").add("classifier");
+      AdapterDirectory.write(expert, config, TensorData.byName(tensors));
+      experts.add(expert);
+    }
+    Path out = folder.resolve("out");
+    AdapterMerge cat = new AdapterMerge("cat", 1, 0, 0);
+    List<Double> ones = List.of(1.0, 1.0);
+    assertThatThrownBy(() -> cat.merge(experts, ones, out, Heads.MEAN, false))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("heads drop");
+    cat.merge(experts, ones, out, Heads.DROP, false);
+    AdapterDirectory merged = AdapterDirectory.read(out);
+    assertThat(merged.tensors()).hasSize(2);
+    assertThat(merged.config().path("modules_to_save").isNull()).isTrue();
+  }
+
+  @Test
+  void aSetMergesOnMachinesThatDoNotSeeTheFolders() throws Exception {
+    Path a = adapter("a", 2, 4, "base", Q);
+    Path b = adapter("b", 3, 3, "base", Q);
+    ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    new ObjectOutputStream(bytes).writeObject(AdapterSet.read(List.of(a, b), false));
+    AdapterDirectory.write(
+        a, AdapterDirectory.read(b).config(), AdapterDirectory.read(b).tensors());
+    AdapterSet arrived =
+        (AdapterSet)
+            new ObjectInputStream(new ByteArrayInputStream(bytes.toByteArray())).readObject();
+    MergedAdapter merged =
+        new AdapterMerge("cat", 1, 0, 0).merge(arrived, List.of(1.0, 1.0), Heads.MEAN);
+    assertThat(merged.summary().rank()).isEqualTo(5);
+  }
+
   @Test
   void refusals() {
     Path a = adapter("a", 2, 4, "base", Q);
@@ -106,18 +242,22 @@ class AdapterMergeTest {
     Path out = folder.resolve("out");
     List<Double> ones = List.of(1.0, 1.0);
     AdapterMerge cat = new AdapterMerge("cat", 1, 0, 0);
-    assertThatThrownBy(() -> cat.merge(List.of(a, b), ones, out, false))
+    assertThatThrownBy(() -> cat.merge(List.of(a, b), ones, out, Heads.MEAN, false))
         .isInstanceOf(DataException.class)
         .hasMessageContaining("different base models, base, other/base")
         .hasMessageContaining("--force");
-    assertThat(cat.merge(List.of(a, b), ones, out, true).rank()).isEqualTo(5);
-    assertThatThrownBy(() -> cat.merge(List.of(a), List.of(1.0), out, true))
+    assertThat(cat.merge(List.of(a, b), ones, out, Heads.MEAN, true).rank()).isEqualTo(5);
+    assertThatThrownBy(() -> cat.merge(List.of(a), List.of(1.0), out, Heads.MEAN, true))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("at least two");
-    assertThatThrownBy(() -> cat.merge(List.of(a, b), List.of(1.0, Double.NaN), out, true))
+    assertThatThrownBy(
+            () -> cat.merge(List.of(a, b), List.of(1.0, Double.NaN), out, Heads.MEAN, true))
         .isInstanceOf(ConfigException.class);
+    assertThatThrownBy(() -> new AdapterMerge("ties", 1, 1, 1, 0, 0)).hasMessageContaining("gamma");
+    assertThatThrownBy(() -> new AdapterMerge("ties", 1, 0, Double.NaN, 0, 0))
+        .hasMessageContaining("lambda");
     AdapterMerge linear = new AdapterMerge("linear", 1, 0, 0);
-    assertThatThrownBy(() -> linear.merge(List.of(a, b), ones, out, true))
+    assertThatThrownBy(() -> linear.merge(List.of(a, b), ones, out, Heads.MEAN, true))
         .isInstanceOf(DataException.class)
         .hasMessageContaining("needs equal ranks")
         .hasMessageContaining("[2, 3]");

@@ -10,6 +10,7 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.merge.method.WeightSearch.Scorer;
 
 class LoraMergeTest {
   private static final LoraModule ONE = rankOne(2, new float[] {1, 0}, 1, 2);
@@ -129,16 +130,22 @@ class LoraMergeTest {
   void loraHubFindsUsefulWeights() {
     double[] target = {1, -.5, 0};
     double[] found =
-        new LoraHub(400, 7)
-            .search(
+        LoraHub.search(
                 3,
-                w -> {
-                  double loss = 0;
-                  for (int i = 0; i < 3; i++) {
-                    loss += (w[i] - target[i]) * (w[i] - target[i]);
-                  }
-                  return loss;
-                });
+                400,
+                7,
+                Scorer.of(
+                    w -> {
+                      double loss = 0;
+                      for (int i = 0; i < 3; i++) {
+                        loss += (w.get(i) - target[i]) * (w.get(i) - target[i]);
+                      }
+                      return -loss;
+                    }))
+            .weights()
+            .stream()
+            .mapToDouble(Double::doubleValue)
+            .toArray();
     assertThat(found).containsExactly(target, within(.05));
     LoraModule composed = LoraHub.compose(List.of(ONE, TWO), new double[] {1, .5});
     // A = [2.5, 2], B = [1, .5], scaling 2.

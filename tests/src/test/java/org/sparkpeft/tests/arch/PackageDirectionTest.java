@@ -139,7 +139,8 @@ class PackageDirectionTest {
             JACKSON));
     table.put("merge.compress", List.of("core.vector", "core.error", "core.random"));
     table.put(
-        "merge.method", List.of("core.vector", "core.error", "core.random", "merge.compress"));
+        "merge.method",
+        List.of("core.vector", "core.error", "core.random", "merge.compress", "org.hipparchus.."));
     table.put("merge.storage", List.of("core.io", "core.error", HADOOP, SPARK));
     table.put(
         "merge.spark",
@@ -199,6 +200,21 @@ class PackageDirectionTest {
             "federated.server",
             SPARK,
             HADOOP,
+            SCALA));
+    table.put(
+        "federated.search",
+        List.of(
+            "core.error",
+            "core.io",
+            "core.train",
+            "core.vector",
+            "core.peft",
+            "merge.adapter",
+            "merge.compress",
+            "merge.method",
+            "federated.client",
+            "federated.config",
+            SPARK,
             SCALA));
     table.put(
         "federated.track",

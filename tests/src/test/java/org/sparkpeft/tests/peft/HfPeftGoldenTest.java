@@ -131,7 +131,7 @@ class HfPeftGoldenTest {
             .isCloseTo(losses.get(step).doubleValue(), Offset.offset(LOSS));
       }
       TunableModel after = model.withState(result.state());
-      double tolerance = 
+      double tolerance =
           NOISY.contains(config.peftType())
               ? LOGIT_NOISY
               : LOGIT * Math.sqrt(loraplusRatio(golden));
@@ -146,7 +146,9 @@ class HfPeftGoldenTest {
     }
   }
 
-  /** LoRA+ is no part of PEFT's configuration but of ours; in eval mode Poly's gate is not drawn. */
+  /**
+   * LoRA+ is no part of PEFT's configuration but of ours; in eval mode Poly's gate is not drawn.
+   */
   private static PeftConfig asReferenced(PeftConfig config, GoldenCase golden) {
     if (config instanceof Poly.Config poly) {
       return poly.withGate("sigmoid");

@@ -140,7 +140,6 @@ public final class QLora implements PeftMethod<QLora.Config> {
       return false;
     }
 
-
     private Nf4Weight weight(ModuleSpec module) {
       return new Nf4Weight(module, config.blocksize(), config.doubleQuant());
     }

@@ -156,7 +156,6 @@ public final class C3a implements PeftMethod<C3a.Config> {
       return config.initWeights().equals("true");
     }
 
-
     int size(ModuleSpec layer) {
       return Layers.firstAfterDot(config.blockSizePattern(), layer.path(), config.blockSize());
     }

@@ -183,7 +183,6 @@ public final class Vblora implements PeftMethod<Vblora.Config> {
       return false;
     }
 
-
     private Map<String, List<Integer>> logits() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>();
       int length = config.vectorLength();

@@ -184,8 +184,13 @@ final class RecordBinder {
             .orElse(new Located(new Scalar(Kind.TEXT, "LORA"), given.where()));
     PeftConfig defaults = named.value() instanceof Scalar scalar ? types.get(scalar.text()) : null;
     if (defaults == null) {
-      return fail(
-          key + "." + PeftTypes.KEY, "must be one of " + String.join(", ", types.keySet()), named);
+      String known =
+          (named.value() instanceof Scalar scalar
+                  ? RecipeKeys.nearest(scalar.text(), types.keySet())
+                  : Optional.<String>empty())
+              .map(near -> "did you mean " + near + "?")
+              .orElse("known are " + String.join(", ", types.keySet()));
+      return fail(key + "." + PeftTypes.KEY, "no method has this name; " + known, named);
     }
     Located rest = new Located(mapping.without(PeftTypes.KEY), given.where());
     return Optional.of(bind((Record) defaults, rest, key + "."));

@@ -107,7 +107,7 @@ class RecipeReaderTest {
             + " \"accuracy\"",
         "evaluate: {metrics: [f1]} | evaluate.metrics: each must be one of accuracy, macro_f1,"
             + " micro_f1, mcc, mse, pearson, loss, got f1",
-        "peft: {peft_type: LORRA} | peft.peft_type: must be one of LORA, got \"LORRA\"",
+        "peft: {peft_type: LORRA} | peft.peft_type: no method has this name; did you mean LORA?, got \"LORRA\"",
         "peft: {target_modules: 7} | peft.target_modules: must be a list of module names or one"
             + " string, got 7",
         "peft: {rank_pattern: {query: 600}} | peft.rank_pattern.query: must be 1..512, got 600",
@@ -115,7 +115,8 @@ class RecipeReaderTest {
             + " \"x\"",
         "peft: {rank: 8} | peft.rank: unknown key; known here: r, lora_alpha, lora_dropout,"
             + " target_modules, exclude_modules, use_rslora, init_lora_weights, rank_pattern,"
-            + " alpha_pattern, layers_to_transform, modules_to_save",
+            + " alpha_pattern, layers_to_transform, layers_pattern, use_dora, bias, lora_bias,"
+            + " loraplus_lr_ratio, freeze_a, modules_to_save",
         "rounds: {batch_size: 8} | rounds.batch_size: unknown key; did you mean"
             + " train.batch_size?",
         "round: {count: 3} | round: unknown key; did you mean rounds?",

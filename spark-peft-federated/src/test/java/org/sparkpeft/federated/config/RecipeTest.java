@@ -33,7 +33,8 @@ class RecipeTest {
       clients: {partition: quantity, column: c, count: 21, concentration: 0.6, labels_per_client: 3,
         min_examples: 2}
       peft: {peft_type: LORA, r: 9, lora_alpha: 17, lora_dropout: 0.1, target_modules: all-linear,
-        exclude_modules: [key], use_rslora: true, init_lora_weights: gaussian,
+        exclude_modules: [key], use_rslora: true, init_lora_weights: false, layers_pattern: [layer],
+        use_dora: true, bias: all, loraplus_lr_ratio: 4, freeze_a: true,
         rank_pattern: {query: 4}, alpha_pattern: {query: 2.5}, layers_to_transform: [1, 0],
         modules_to_save: [score]}
       train: {local_epochs: 2, local_steps: 3, batch_size: 9, gradient_accumulation_steps: 2,
@@ -73,10 +74,11 @@ class RecipeTest {
     assertThat(changed.keySet())
         .containsAll(defaults.keySet())
         .containsAll(RecipeKeys.all().stream().filter(key -> !key.startsWith("peft.")).toList());
-    // Other methods have keys of their own; of the two ways to size a cohort only one can be set.
+    // Other methods have keys of their own; lora_bias goes without use_dora; of the two ways to
+    // size a cohort only one can be set.
     assertThat(defaults.keySet())
         .filteredOn(key -> changed.getOrDefault(key, "").equals(defaults.get(key)))
-        .containsExactlyInAnyOrder("peft.peft_type", "rounds.participation");
+        .containsExactlyInAnyOrder("peft.peft_type", "peft.lora_bias", "rounds.participation");
     assertThat(read("data: {train: /a, test: ''}\nrounds: {participation: 0.3}").rounds())
         .extracting(RoundsConfig::participation)
         .isEqualTo(0.3);

@@ -13,6 +13,47 @@ import org.sparkpeft.core.model.ModuleTree;
  * need a public constructor without arguments, and keep no state. A method is one file: this, its
  * configuration as a nested record, and what {@link #attach} returns.
  *
+ * <p>For example, a method that adds a trained vector to what some layers give:
+ *
+ * <pre>{@code
+ * public final class Shift implements PeftMethod<Shift.Config> {
+ *   public record Config(TargetModules targetModules, List<String> modulesToSave)
+ *       implements PeftConfig {
+ *     public String peftType() { return "SHIFT"; }
+ *   }
+ *   public String peftType() { return "SHIFT"; }
+ *   public Class<Config> configType() { return Config.class; }
+ *   public MethodClass methodClass() { return MethodClass.ADDITIVE; }
+ *   public Config defaults() {
+ *     return new Config(TargetModules.of("value"), List.of("classifier"));
+ *   }
+ *   public AttachedMethod attach(Config config, ModuleTree modules) {
+ *     List<ModuleSpec> layers = TargetSelection.select(modules, config.targetModules(),
+ *         List.of(), List.of(), Set.of(ModuleSpec.Kind.LINEAR));
+ *     return new AttachedMethod() {
+ *       public Map<String, List<Integer>> shapes() {            // what is trained
+ *         return layers.stream().collect(toMap(l -> l.path() + ".shift", l -> List.of(l.out())));
+ *       }
+ *       public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
+ *         return layers.stream().collect(toMap(l -> l.path() + ".shift", l -> new float[l.out()]));
+ *       }
+ *       public List<Modification> modifications(MethodTensors tensors, TuningContext context) {
+ *         return layers.stream().map(l -> Modification.sequential(l.path(),
+ *             h -> h.add(tensors.parameter(l.path() + ".shift")))).toList();
+ *       }
+ *       public Map<String, float[]> fuse(
+ *           ParameterVector parameters, MethodState state, BaseWeights base) {
+ *         ...                                                   // the biases plus the shifts
+ *       }
+ *     };
+ *   }
+ * }
+ * }</pre>
+ *
+ * <p>With its class name in {@code META-INF/services/org.sparkpeft.core.peft.PeftMethod}, {@code
+ * peft_type: SHIFT} in a recipe trains it. What a method with masks, reports or personal tensors
+ * adds is in {@link AttachedMethod}.
+ *
  * @param <C> the method's configuration, a record
  */
 public interface PeftMethod<C extends PeftConfig> {

@@ -164,7 +164,8 @@ class PackageDirectionTest {
         List.of("core.vector", "core.error", "merge.method", "merge.compress"));
     table.put(
         "federated.server",
-        List.of("federated.aggregate", "core.vector", "core.io", "core.error", JACKSON));
+        List.of(
+            "core.peft", "federated.aggregate", "core.vector", "core.io", "core.error", JACKSON));
     table.put(
         "federated.client",
         List.of(
@@ -204,6 +205,7 @@ class PackageDirectionTest {
     table.put(
         "federated.search",
         List.of(
+            "merge.recipe",
             "core.error",
             "core.io",
             "core.train",

@@ -132,6 +132,11 @@ public final class FourierFt implements PeftMethod<FourierFt.Config> {
   private record Attached(Config config, List<ModuleSpec> layers) implements LocatedMethod {
 
     @Override
+    public boolean startsAsBase() {
+      return config.initWeights();
+    }
+
+    @Override
     public int count(ModuleSpec layer) {
       return Layers.firstAfterDot(config.nFrequencyPattern(), layer.path(), config.nFrequency());
     }

@@ -148,6 +148,11 @@ public final class WaveFt implements PeftMethod<WaveFt.Config> {
   private record Attached(Config config, List<ModuleSpec> layers) implements LocatedMethod {
 
     @Override
+    public boolean startsAsBase() {
+      return config.initWeights();
+    }
+
+    @Override
     public int count(ModuleSpec layer) {
       if (!config.proportionalParameters()) {
         return Layers.first(config.nFrequencyPattern(), layer.path(), config.nFrequency());

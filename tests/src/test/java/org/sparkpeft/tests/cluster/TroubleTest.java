@@ -93,8 +93,7 @@ class TroubleTest {
   /** SIGSTOP leaves the executor's connections open, as a machine that swaps or hangs does. */
   @Test
   void theRoundGoesOnWithoutAnExecutorThatHangs() throws Exception {
-    try (SparkPeftProcess process =
-        start("hang", "local-cluster[2,1,1024]", "--set", "spark.conf.spark.network.timeout=30s")) {
+    try (SparkPeftProcess process = start("hang", "local-cluster[2,1,1024]")) {
       process.awaitThat("round 2", () -> reached("hang", "round_started", 2));
       List<ProcessHandle> executors = process.executors();
       assertThat(executors).hasSize(2);

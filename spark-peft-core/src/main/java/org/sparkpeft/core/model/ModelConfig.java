@@ -1,6 +1,7 @@
 package org.sparkpeft.core.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import java.util.ArrayList;
 import java.util.List;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.nn.Activation;
@@ -55,12 +56,72 @@ final class ModelConfig {
     return value.doubleValue();
   }
 
+  /** A count, or {@code fallback} when absent or null. */
+  int count(String key, int fallback) {
+    JsonNode value = json.path(key);
+    return value.isMissingNode() || value.isNull() ? fallback : count(key);
+  }
+
+  boolean flag(String key, boolean fallback) {
+    JsonNode value = json.path(key);
+    if (value.isMissingNode() || value.isNull()) {
+      return fallback;
+    }
+    if (!value.isBoolean()) {
+      throw new FormatException(source, key + " must be true or false, got " + shown(key));
+    }
+    return value.booleanValue();
+  }
+
+  boolean has(String key) {
+    return !json.path(key).isMissingNode() && !json.path(key).isNull();
+  }
+
+  /** A list of words; empty when absent. */
+  List<String> texts(String key) {
+    List<String> texts = new ArrayList<>();
+    json.path(key).forEach(item -> texts.add(item.asText()));
+    return texts;
+  }
+
+  /** A list of numbers; empty when absent. */
+  float[] numbers(String key) {
+    JsonNode list = json.path(key);
+    float[] numbers = new float[list.size()];
+    for (int i = 0; i < numbers.length; i++) {
+      if (!list.get(i).isNumber()) {
+        throw new FormatException(source, key + " must be a list of numbers, got " + shown(key));
+      }
+      numbers[i] = list.get(i).floatValue();
+    }
+    return numbers;
+  }
+
+  /** The settings of an object within this one; empty ones when absent. */
+  ModelConfig child(String key) {
+    return new ModelConfig(source + ", " + key, json.path(key));
+  }
+
+  FormatException error(String message) {
+    return new FormatException(source, message);
+  }
+
+  void requireDivides(String what, int parts, String whole, int size) {
+    if (size % parts != 0) {
+      throw error(parts + " " + what + " do not divide " + whole + " " + size);
+    }
+  }
+
   String text(String key, String fallback) {
     return json.path(key).isTextual() ? json.path(key).textValue() : fallback;
   }
 
   Activation activation(String key) {
-    String name = text(key, "gelu");
+    return activation(key, "gelu");
+  }
+
+  Activation activation(String key, String fallback) {
+    String name = text(key, fallback);
     return Activation.named(name)
         .orElseThrow(
             () ->

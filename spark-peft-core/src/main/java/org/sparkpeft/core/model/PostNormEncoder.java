@@ -83,7 +83,7 @@ final class PostNormEncoder {
               layer + names.outputNorm()));
     }
     return new ModuleTree.Structure(
-        layers, c.hidden(), c.heads(), prefix + "embeddings.word_embeddings");
+        layers, c.hidden(), c.heads(), c.hidden(), prefix + "embeddings.word_embeddings", "");
   }
 
   PostNormEncoder(
@@ -96,40 +96,27 @@ final class PostNormEncoder {
     this.family = family;
     this.attention = attention;
     String embeddings = prefix + "embeddings.";
-    this.words = embedding(frozen, embeddings + "word_embeddings");
-    this.positions = embedding(frozen, embeddings + "position_embeddings");
+    this.words = frozen.embedding(embeddings + "word_embeddings");
+    this.positions = frozen.embedding(embeddings + "position_embeddings");
     this.segments =
         config.segments() > 0
-            ? Optional.of(embedding(frozen, embeddings + "token_type_embeddings"))
+            ? Optional.of(frozen.embedding(embeddings + "token_type_embeddings"))
             : Optional.empty();
-    this.embeddingNorm = norm(frozen, embeddings + "LayerNorm");
+    this.embeddingNorm = frozen.layerNorm(embeddings + "LayerNorm", config.epsilon());
     EncoderNames names = family.names();
     for (int i = 0; i < config.layers(); i++) {
       String layer = prefix + names.layers() + "." + i + ".";
       layers.add(
           new Layer(
-              linear(frozen, layer + names.query()),
-              linear(frozen, layer + names.key()),
-              linear(frozen, layer + names.value()),
-              linear(frozen, layer + names.attentionOutput()),
-              norm(frozen, layer + names.attentionNorm()),
-              linear(frozen, layer + names.intermediate()),
-              linear(frozen, layer + names.output()),
-              norm(frozen, layer + names.outputNorm())));
+              frozen.linear(layer + names.query()),
+              frozen.linear(layer + names.key()),
+              frozen.linear(layer + names.value()),
+              frozen.linear(layer + names.attentionOutput()),
+              frozen.layerNorm(layer + names.attentionNorm(), config.epsilon()),
+              frozen.linear(layer + names.intermediate()),
+              frozen.linear(layer + names.output()),
+              frozen.layerNorm(layer + names.outputNorm(), config.epsilon())));
     }
-  }
-
-  private static Linear linear(FrozenLayers frozen, String path) {
-    return new Linear(path, frozen.weight(path), frozen.bias(path));
-  }
-
-  private static Embedding embedding(FrozenLayers frozen, String path) {
-    return new Embedding(path, frozen.weight(path));
-  }
-
-  private LayerNorm norm(FrozenLayers frozen, String path) {
-    return new LayerNorm(
-        path, frozen.weight(path), frozen.tensor(path + ".bias"), config.epsilon());
   }
 
   /**

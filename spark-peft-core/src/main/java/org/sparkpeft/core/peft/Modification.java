@@ -4,7 +4,7 @@ import ai.djl.ndarray.NDArray;
 import java.util.function.UnaryOperator;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.LayerNorm;
+import org.sparkpeft.core.nn.Norm;
 import org.sparkpeft.core.nn.Linear;
 
 /**
@@ -123,13 +123,13 @@ public sealed interface Modification {
   /** What is below: {@code [..., size]} to the same shape. */
   @FunctionalInterface
   interface NormForward {
-    NDArray apply(LayerNorm layer, NDArray x);
+    NDArray apply(Norm layer, NDArray x);
   }
 
   /** A changed norm. */
   @FunctionalInterface
   interface NormChange {
-    NDArray apply(NormForward below, LayerNorm layer, NDArray x);
+    NDArray apply(NormForward below, Norm layer, NDArray x);
   }
 
   /** Acts on a layer norm. */
@@ -143,6 +143,16 @@ public sealed interface Modification {
             NDArray plain = below.apply(layer, x);
             return mix(plain, change.apply(below, layer, x), weight);
           });
+    }
+  }
+
+  /** Acts on a tensor that belongs to no layer. */
+  record OnTensor(String path, Insertion insertion, UnaryOperator<NDArray> change)
+      implements Modification {
+    @Override
+    public Modification weighted(float weight) {
+      return new OnTensor(
+          path, insertion, value -> mix(value, change.apply(value), weight));
     }
   }
 

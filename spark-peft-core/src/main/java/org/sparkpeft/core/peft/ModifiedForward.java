@@ -1,14 +1,16 @@
 package org.sparkpeft.core.peft;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.LayerNorm;
+import org.sparkpeft.core.nn.Norm;
 import org.sparkpeft.core.nn.Linear;
 
 /** A forward pass through the frozen model with modifications on top, the first innermost. */
@@ -18,6 +20,7 @@ public final class ModifiedForward implements Tuning {
   private final Map<String, Modification.NormForward> norms = new HashMap<>();
   private final Map<String, Modification.ResidualChange> residuals = new HashMap<>();
   private final Map<String, Modification.Prefix> prefixes = new HashMap<>();
+  private final Map<String, UnaryOperator<NDArray>> loose = new HashMap<>();
   private Optional<NDArray> prompt = Optional.empty();
 
   private ModifiedForward() {}
@@ -43,7 +46,7 @@ public final class ModifiedForward implements Tuning {
       Modification.EmbeddingForward below = embeddings.getOrDefault(path, Embedding::apply);
       embeddings.put(path, (layer, ids) -> on.change().apply(below, layer, ids));
     } else if (modification instanceof Modification.OnNorm on) {
-      Modification.NormForward below = norms.getOrDefault(path, LayerNorm::apply);
+      Modification.NormForward below = norms.getOrDefault(path, Norm::apply);
       norms.put(path, (layer, x) -> on.change().apply(below, layer, x));
     } else if (modification instanceof Modification.OnResidual on) {
       Modification.ResidualChange inner = residuals.get(path);
@@ -63,6 +66,8 @@ public final class ModifiedForward implements Tuning {
                   path,
                   before.keys().concat(prefix.keys(), 0),
                   before.values().concat(prefix.values(), 0)));
+    } else if (modification instanceof Modification.OnTensor on) {
+      loose.merge(path, on.change(), (below, above) -> value -> above.apply(below.apply(value)));
     } else if (modification instanceof Modification.Prompt tokens) {
       prompt =
           Optional.of(
@@ -81,15 +86,29 @@ public final class ModifiedForward implements Tuning {
   }
 
   @Override
-  public NDArray layerNorm(LayerNorm layer, NDArray x) {
-    return norms.getOrDefault(layer.path(), LayerNorm::apply).apply(layer, x);
+  public NDArray layerNorm(Norm layer, NDArray x) {
+    return norms.getOrDefault(layer.path(), Norm::apply).apply(layer, x);
   }
 
   @Override
-  public NDArray residual(String path, LayerNorm norm, NDArray input, NDArray output) {
+  public NDArray residual(String path, Norm norm, NDArray input, NDArray output) {
     Modification.ResidualForward plain = (i, o) -> layerNorm(norm, o.add(i));
     Modification.ResidualChange change = residuals.get(path);
     return change == null ? plain.apply(input, output) : change.apply(plain, input, output);
+  }
+
+  @Override
+  public NDArray residual(String path, NDArray input, NDArray output) {
+    Modification.ResidualForward plain = (i, o) -> o.add(i);
+    Modification.ResidualChange change = residuals.get(path);
+    return change == null ? plain.apply(input, output) : change.apply(plain, input, output);
+  }
+
+  @Override
+  public NDArray tensor(NDManager step, String path, NDArray value) {
+    UnaryOperator<NDArray> change = loose.get(path);
+    NDArray own = Tuning.super.tensor(step, path, value);
+    return change == null ? own : change.apply(own);
   }
 
   @Override

@@ -55,6 +55,7 @@ public final class TargetSelection {
       boolean meant =
           targets.isAllLinear()
               ? module.kind() == ModuleSpec.Kind.LINEAR
+                  && !module.path().equals(modules.structure().output())
               : targets.matches(module.path());
       if (!meant
           || TargetModules.anyMatches(exclude, module.path())

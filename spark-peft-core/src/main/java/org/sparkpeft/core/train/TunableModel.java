@@ -17,7 +17,7 @@ import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.Backbone;
 import org.sparkpeft.core.model.Backbones;
-import org.sparkpeft.core.model.EncoderConfig;
+import org.sparkpeft.core.model.ModelSizes;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenBatch;
@@ -228,7 +228,7 @@ public final class TunableModel implements AutoCloseable {
   }
 
   /** Sizes of the base model. */
-  public EncoderConfig config() {
+  public ModelSizes config() {
     return backbone.config();
   }
 

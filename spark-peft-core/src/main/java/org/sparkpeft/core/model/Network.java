@@ -1,0 +1,28 @@
+package org.sparkpeft.core.model;
+
+import ai.djl.ndarray.NDArray;
+
+/** What one architecture computes over its frozen layers. Immutable; used by several threads. */
+interface Network extends AutoCloseable {
+
+  /** See {@link Backbone#forward}. */
+  NDArray hidden(Pass pass, ModelInput input);
+
+  /** See {@link Backbone#features}. */
+  NDArray features(Pass pass, NDArray hidden, ModelInput input);
+
+  /** See {@link Backbone#logits}. */
+  NDArray logits(NDArray features, Tuning tuning);
+
+  @Override
+  void close();
+
+  /** The input as tokens. */
+  static TokenBatch tokens(ModelInput input) {
+    if (input instanceof TokenBatch tokens) {
+      return tokens;
+    }
+    throw new IllegalArgumentException(
+        "the model reads tokens, got " + input.getClass().getSimpleName());
+  }
+}

@@ -1,0 +1,75 @@
+package org.sparkpeft.core.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import org.sparkpeft.core.nn.Embedding;
+import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
+
+/**
+ * One forward pass.
+ *
+ * @param step owner of everything the pass makes
+ * @param tuning what a task trained, or nothing
+ * @param cache what a decoder has read before, or nothing
+ */
+record Pass(NDManager step, Tuning tuning, KeyValueCache cache) {
+
+  NDArray linear(Linear layer, NDArray x) {
+    return tuning.linear(layer, x);
+  }
+
+  NDArray embedding(Embedding layer, NDArray ids) {
+    return tuning.embedding(layer, ids);
+  }
+
+  NDArray norm(Norm layer, NDArray x) {
+    return tuning.layerNorm(layer, x);
+  }
+
+  /**
+   * Word embeddings, with virtual tokens in front where a text begins.
+   *
+   * @param ids {@code [batch, seq]}
+   * @return {@code [batch, virtual tokens + seq, size]}
+   */
+  NDArray embedded(Embedding words, NDArray ids) {
+    NDArray rows = tuning.embedding(words, ids);
+    return cache.length() > 0 ? rows : tuning.inputEmbeddings(rows);
+  }
+
+  /** Length of the trained prefix, where a text begins. */
+  int prefixLength() {
+    return cache.length() > 0 ? 0 : tuning.prefixLength();
+  }
+
+  /** Positions in front of the new tokens' keys: read before, or a trained prefix. */
+  int offset() {
+    return cache.length() > 0 ? cache.length() : tuning.prefixLength();
+  }
+
+  /** Virtual tokens in front of the new ones: only where a text begins. */
+  int virtualTokens() {
+    return cache.length() > 0 ? 0 : tuning.virtualTokens();
+  }
+
+  /**
+   * Keys and values of an attention block over everything that came before, and the new ones.
+   *
+   * @param path path of the block's key projection
+   * @param keys {@code [batch, new, size]}
+   * @param values {@code [batch, new, size]}
+   */
+  Tuning.KeyValue past(String path, NDArray keys, NDArray values) {
+    NDArray k = keys;
+    NDArray v = values;
+    if (cache.length() == 0) {
+      var prefix = tuning.prefix(path, keys.getShape().get(0));
+      if (prefix.isPresent()) {
+        k = prefix.get().keys().concat(k, 1);
+        v = prefix.get().values().concat(v, 1);
+      }
+    }
+    return cache.extend(path, k, v);
+  }
+}

@@ -89,7 +89,7 @@ public final class AttentionKernel implements AutoCloseable {
     return IValueUtils.forward(block, inputs, true).singletonOrThrow();
   }
 
-  private static PtSymbolBlock load(NDManager manager, String source) {
+  static PtSymbolBlock load(NDManager manager, String source) {
     byte[] archive = TorchScriptArchive.of(source);
     try {
       return JniUtils.loadModule(

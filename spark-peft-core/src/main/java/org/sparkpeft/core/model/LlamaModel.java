@@ -109,6 +109,7 @@ record LlamaModel(
             layers,
             hidden,
             sizes.heads(),
+            keyHeads,
             keys,
             base + "embed_tokens",
             DecoderHead.output(head)));

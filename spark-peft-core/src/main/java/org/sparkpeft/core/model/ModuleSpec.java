@@ -142,4 +142,11 @@ public record ModuleSpec(
     }
     return storage.transposed ? List.of(in, out) : tensors().get(tensor);
   }
+
+  /** The values of one of {@link #tensors} in the order in which a checkpoint holds them. */
+  public float[] asStored(String tensor, float[] values) {
+    return storage.transposed && tensor.equals(path + ".weight")
+        ? FrozenLayers.transposed(values, out, in)
+        : values;
+  }
 }

@@ -130,7 +130,7 @@ public final class LocalTrainer {
         Map<String, float[]> probes = new TreeMap<>();
         for (int micro = 0; micro < group.size(); micro++) {
           ExampleBatch batch =
-              ExampleBatch.of(examples, group.get(micro), objective.pairs(), model.padId());
+              model.batch(examples, group.get(micro), objective.pairs());
           Philox random = dropout.child(update).child(micro);
           double loss =
               addGradient(
@@ -283,8 +283,8 @@ public final class LocalTrainer {
   }
 
   /**
-   * The model's outputs for every example, in the examples' order: logits; for token
-   * classification, those of all tokens one after the other; for sentence embeddings, the first
+   * The model's outputs for every example, in the examples' order: logits; for tasks with outputs
+   * for each token, those of all tokens one after the other, virtual ones in front; for sentence embeddings, the first
    * text's unit vector.
    */
   public float[][] logits(ParameterVector parameters, TokenExamples examples) {
@@ -294,13 +294,16 @@ public final class LocalTrainer {
         parameters,
         examples,
         false,
-        (batch, outputs) -> {
+        (batch, results) -> {
+          float[] outputs = results.toFloatArray();
           int size = outputs.length / batch.tokens().size();
           for (int row = 0; row < batch.size(); row++) {
-            int kept =
-                model.task().kind() == Task.TOKEN_CLASSIFICATION
-                    ? size / batch.tokens().width() * batch.tokens().length(row)
-                    : size;
+            int kept = size;
+            if (model.task().kind().isPerToken()) { // after each other, padding last
+              int width = (int) results.getShape().get(1);
+              int padding = batch.tokens().width() - batch.tokens().length(row);
+              kept = size / width * (width - padding);
+            }
             logits[batch.indices()[row]] =
                 Arrays.copyOfRange(outputs, row * size, row * size + kept);
           }
@@ -309,7 +312,7 @@ public final class LocalTrainer {
   }
 
   private interface BatchConsumer {
-    void accept(ExampleBatch batch, float[] outputs);
+    void accept(ExampleBatch batch, NDArray outputs);
   }
 
   private void forward(
@@ -324,10 +327,10 @@ public final class LocalTrainer {
       BatchForward outputs = model.forward(manager);
       for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
-          ExampleBatch batch = ExampleBatch.of(examples, indices, pairs, model.padId());
+          ExampleBatch batch = model.batch(examples, indices, pairs);
           Map<String, NDArray> views = flat.views(flat.leaf(step, false));
           TuningContext context = TuningContext.inference(step, batch.tokens());
-          consumer.accept(batch, outputs.outputs(step, views, batch, context).toFloatArray());
+          consumer.accept(batch, outputs.outputs(step, views, batch, context));
         }
       }
     }

@@ -21,6 +21,7 @@ import org.sparkpeft.core.model.ModelSizes;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenBatch;
+import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -302,7 +303,7 @@ public final class TunableModel implements AutoCloseable {
   /** Whether training changes nothing below the head, so that an example's features stay. */
   boolean hasFixedFeatures() {
     return task.kind() != Task.SENTENCE_EMBEDDING
-        && task.kind() != Task.TOKEN_CLASSIFICATION
+        && !task.kind().isPerToken()
         && method.shapes().isEmpty()
         && saved.modules().stream().allMatch(ModuleSpec::isHead);
   }
@@ -316,6 +317,16 @@ public final class TunableModel implements AutoCloseable {
   /** The outputs for features as {@link #fixedFeatures} makes them. */
   NDArray outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
     return backbone.logits(features, tuning(views, Map.of(), context));
+  }
+
+  /** Some examples as the model reads them. */
+  ExampleBatch batch(TokenExamples examples, int[] indices, boolean pairs) {
+    ExampleBatch batch = ExampleBatch.of(examples, indices, pairs, padId());
+    if (task.kind() != Task.TEXT_TO_TEXT) {
+      return batch;
+    }
+    return batch.withTargets(
+        directory.config().path("decoder_start_token_id").asInt(padId()), padId());
   }
 
   /** Token that pads shorter examples. */

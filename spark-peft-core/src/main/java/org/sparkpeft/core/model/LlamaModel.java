@@ -187,6 +187,7 @@ record LlamaModel(
       NDArray k = rotary.apply(pass.linear(layer.key, normed), config.headSize);
       NDArray v = pass.linear(layer.value, normed);
       NDArray heads = visible.attend(attention, q, pass.past(layer.key.path(), k, v));
+      heads = pass.tuning().attended(layer.key, layer.value, q, heads);
       NDArray out = pass.linear(layer.output, heads); // [batch, seq, hidden]
       return pass.tuning().residual(layer.output.path(), x, out);
     }

@@ -187,6 +187,7 @@ final class PostNormEncoder {
       v = prefix.get().values().concat(v, 1); // [batch, prefix + seq, hidden]
     }
     NDArray heads = mask == null ? attention.apply(q, k, v) : attention.apply(q, k, v, mask);
+    heads = tuning.attended(layer.key, layer.value, q, heads);
     return tuning.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
   }
 }

@@ -80,6 +80,18 @@ public interface Tuning {
     return own;
   }
 
+  /**
+   * What the heads of an attention block found, before they are joined by its output projection.
+   *
+   * @param key the block's key projection
+   * @param value the block's value projection
+   * @param query queries {@code [batch, seq, heads * headSize]}, rotated where the model does that
+   * @param heads what each query found, same shape
+   */
+  default NDArray attended(Linear key, Linear value, NDArray query, NDArray heads) {
+    return heads;
+  }
+
   /** Number of virtual tokens that {@link #inputEmbeddings} puts in front. */
   default int virtualTokens() {
     return 0;

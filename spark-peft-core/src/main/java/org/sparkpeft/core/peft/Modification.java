@@ -197,6 +197,40 @@ public sealed interface Modification {
     }
   }
 
+  // ---------------------------------------------------------------- attention
+
+  /** A change of what the heads of an attention block found. */
+  @FunctionalInterface
+  interface AttentionChange {
+    /**
+     * @param key the block's key projection
+     * @param value the block's value projection
+     * @param query queries {@code [batch, seq, heads * headSize]}
+     * @param heads what each query found, same shape
+     */
+    NDArray apply(Linear key, Linear value, NDArray query, NDArray heads);
+  }
+
+  /**
+   * Acts on the heads of an attention block before its output projection.
+   *
+   * @param path path of the block's key projection
+   */
+  record OnAttention(String path, AttentionChange change) implements Modification {
+    @Override
+    public Insertion insertion() {
+      return Insertion.PARALLEL;
+    }
+
+    @Override
+    public Modification weighted(float weight) {
+      return new OnAttention(
+          path,
+          (key, value, query, heads) ->
+              mix(heads, change.apply(key, value, query, heads), weight));
+    }
+  }
+
   // ---------------------------------------------------------------- prepended vectors
 
   /**

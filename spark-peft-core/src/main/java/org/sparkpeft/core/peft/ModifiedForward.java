@@ -20,6 +20,7 @@ public final class ModifiedForward implements Tuning {
   private final Map<String, Modification.NormForward> norms = new HashMap<>();
   private final Map<String, Modification.ResidualChange> residuals = new HashMap<>();
   private final Map<String, Modification.Prefix> prefixes = new HashMap<>();
+  private final Map<String, Modification.AttentionChange> attentions = new HashMap<>();
   private final Map<String, UnaryOperator<NDArray>> loose = new HashMap<>();
   private Optional<NDArray> prompt = Optional.empty();
 
@@ -66,6 +67,13 @@ public final class ModifiedForward implements Tuning {
                   path,
                   before.keys().concat(prefix.keys(), 0),
                   before.values().concat(prefix.values(), 0)));
+    } else if (modification instanceof Modification.OnAttention on) {
+      attentions.merge(
+          path,
+          on.change(),
+          (first, then) ->
+              (key, value, query, heads) ->
+                  then.apply(key, value, query, first.apply(key, value, query, heads)));
     } else if (modification instanceof Modification.OnTensor on) {
       loose.merge(path, on.change(), (below, above) -> value -> above.apply(below.apply(value)));
     } else if (modification instanceof Modification.Prompt tokens) {
@@ -109,6 +117,12 @@ public final class ModifiedForward implements Tuning {
     UnaryOperator<NDArray> change = loose.get(path);
     NDArray own = Tuning.super.tensor(step, path, value);
     return change == null ? own : change.apply(own);
+  }
+
+  @Override
+  public NDArray attended(Linear key, Linear value, NDArray query, NDArray heads) {
+    Modification.AttentionChange change = attentions.get(key.path());
+    return change == null ? heads : change.apply(key, value, query, heads);
   }
 
   @Override

@@ -57,6 +57,10 @@ final class GoldenCase {
     return !base().contains("MiniLM");
   }
 
+  boolean hasLargeLogits() {
+    return isLanguageModel() && !base().startsWith("gpt2");
+  }
+
   /** The language model's logits of the first batch, {@code logits_init} or {@code logits_final}. */
   TensorData logits(String name) {
     try (SafetensorsFile file = SafetensorsFile.open(folder.resolve("logits.safetensors"))) {

@@ -58,6 +58,9 @@ class HfPeftGoldenTest {
   private static final double LOGIT = 2e-5;
   private static final double TENSOR = 5e-5;
 
+  /** Of Llama and BART, whose logits are some ten times larger. */
+  private static final double LARGE_LOGIT = 1e-4;
+
   /**
    * Where entries whose gradient is rounding noise move by it and logits follow: OFT's reference is
    * itself 1.7e-5 from its float64 run; DeLoRA divides by the length of a B that starts at zero.
@@ -126,7 +129,8 @@ class HfPeftGoldenTest {
           .as("trainable parameters")
           .isEqualTo(golden.get("trainable_parameters").intValue());
       ParameterVector start = model.importAdapter(initial);
-      logits(model, start, rows).isCloseTo(golden, "logits_init", LOGIT);
+      double bound = golden.hasLargeLogits() ? LARGE_LOGIT : LOGIT;
+      logits(model, start, rows).isCloseTo(golden, "logits_init", bound);
 
       LocalResult result =
           new LocalTrainer(model, training(golden))
@@ -141,8 +145,8 @@ class HfPeftGoldenTest {
       TunableModel after = model.withState(result.state());
       double tolerance =
           NOISY.contains(config.peftType())
-              ? LOGIT_NOISY
-              : LOGIT * Math.sqrt(loraplusRatio(golden));
+              ? Math.max(bound, LOGIT_NOISY)
+              : bound * Math.sqrt(loraplusRatio(golden));
       logits(after, result.parameters(), rows).isCloseTo(golden, "logits_final", tolerance);
 
       Path exported = scratch.resolve("exported");
@@ -386,6 +390,9 @@ class HfPeftGoldenTest {
         WeightSource base = directory.weights()) {
       for (JsonNode sample : golden.get("merge").get("samples")) {
         String name = sample.get("weight").asText();
+        if (name.equals("lm_head.weight")) {
+          continue;
+        }
         assertThat((double) weights.floats(name)[sample.get("flat_index").intValue()])
             .as(name)
             .isCloseTo(sample.get("merged").doubleValue(), Offset.offset(2 * TENSOR));
@@ -396,6 +403,11 @@ class HfPeftGoldenTest {
           .properties()
           .forEach(
               entry -> {
+                if (!base.contains(entry.getKey()) && entry.getKey().equals("lm_head.weight")) {
+                  // PEFT folds an adapter of the embedding into the layer that shares its table
+                  // too, and so changes the outputs; here that layer keeps the old table.
+                  return;
+                }
                 float[] now = weights.floats(entry.getKey());
                 String bare = entry.getKey().replaceFirst("^bert\\.", "");
                 float[] before = base.floats(base.contains(entry.getKey()) ? entry.getKey() : bare);

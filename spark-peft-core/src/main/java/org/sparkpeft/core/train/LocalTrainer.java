@@ -102,8 +102,8 @@ public final class LocalTrainer {
       UpdateBatches batches) {
     requireLayout(start);
     long began = System.nanoTime();
-    float[] anchor = start.toArray();
-    float[] parameters = anchor.clone();
+    float[] parameters = start.toArray();
+    float[] anchor = plan.proximalMu() > 0 ? start.toArray() : new float[0];
     float[] gradient = new float[parameters.length];
     FlatParameters flat = new FlatParameters(model.layout());
     Optimizer optimizer = Optimizer.of(config, model.layout(), model.roles());

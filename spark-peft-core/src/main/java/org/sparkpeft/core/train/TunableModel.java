@@ -11,6 +11,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
+import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
@@ -390,6 +391,11 @@ public final class TunableModel implements AutoCloseable {
   public Function<String, TensorRole> roles() {
     Set<String> own = method.shapes().keySet();
     return name -> own.contains(name) ? method.role(name) : method.savedRole(name);
+  }
+
+  /** Which tensors are averaged slice by slice, over the clients that trained one. */
+  public Predicate<String> slicedTensors() {
+    return name -> roles().apply(name).support() == TensorRole.Support.SLICES;
   }
 
   /** Names in {@code modules_to_save}, given and added. */

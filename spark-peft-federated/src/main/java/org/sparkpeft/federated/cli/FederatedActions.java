@@ -181,7 +181,11 @@ final class FederatedActions implements Actions {
   public Outcome plan(Recipe recipe, List<String> methods) {
     return withData(
         recipe,
-        data -> Table.of(MethodCosts.COLUMNS, MethodCosts.of(data.runtime(), recipe, methods)));
+        data ->
+            Table.of(
+                MethodCosts.COLUMNS,
+                MethodCosts.of(data.runtime(), recipe, methods),
+                MethodCosts.NOTES));
   }
 
   @Override

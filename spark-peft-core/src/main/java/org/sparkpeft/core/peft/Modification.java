@@ -191,8 +191,7 @@ public sealed interface Modification {
           (below, input, output) -> {
             NDArray plain = below.apply(input, output);
             ResidualForward once =
-                (i, o) ->
-                    same(i, input) && same(o, output) ? plain.duplicate() : below.apply(i, o);
+                (i, o) -> same(i, input) && same(o, output) ? plain.duplicate() : below.apply(i, o);
             return mix(plain, change.apply(once, input, output), weight);
           });
     }

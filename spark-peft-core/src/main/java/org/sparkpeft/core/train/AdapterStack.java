@@ -146,7 +146,8 @@ public final class AdapterStack {
     Layer old = layer(name);
     Layer changed = new Layer(name, old.model(), old.values(), weight);
     return new AdapterStack(
-        layers.stream().map(layer -> layer.name().equals(name) ? changed : layer).toList(), preferred);
+        layers.stream().map(layer -> layer.name().equals(name) ? changed : layer).toList(),
+        preferred);
   }
 
   /** The same adapters; where several train a module in full, this one's is taken. */
@@ -216,7 +217,7 @@ public final class AdapterStack {
                         + other
                         + " both have their own "
                         + path
-                        + "; say whose is meant"));
+                        + "; say whose is meant (withModulesOf, or --head)"));
   }
 
   /**

@@ -154,6 +154,16 @@ public final class TunableModel implements AutoCloseable {
     return new TunableModel(this, state, frozen);
   }
 
+  /**
+   * Whether the base can be used under these adapters alone.
+   *
+   * @throws ConfigException as {@link #withAdapters}, if not
+   */
+  public void requireUsable(AdapterStack adapters) {
+    adapters.requireFit(this, 0);
+    adapters.moduleOwners(Set.of());
+  }
+
   private Set<String> savedPaths() {
     return saved.modules().stream().map(ModuleSpec::path).collect(Collectors.toSet());
   }
@@ -312,7 +322,7 @@ public final class TunableModel implements AutoCloseable {
    * @throws ConfigException as {@link #withAdapters}
    */
   BatchForward forward(NDManager manager, AdapterStack adapters) {
-    adapters.requireFit(this, 0);
+    requireUsable(adapters);
     LoadedStack loaded = new LoadedStack(manager, adapters, List.of());
     return (step, views, batch, context) -> {
       List<Modification> all = new ArrayList<>(loaded.modules());

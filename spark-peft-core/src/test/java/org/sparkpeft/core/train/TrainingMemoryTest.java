@@ -94,8 +94,7 @@ class TrainingMemoryTest {
   @ValueSource(strings = {"LORA", "HOULSBY", "IA3", "PREFIX_TUNING", "NONE"})
   void activationsAreThoseOfARealPass(String type) {
     ModelDirectory directory = Models.fixture("bert-sequence-classification");
-    TaskConfig task =
-        new TaskConfig(TASK.task(), TASK.labels(), TASK.pooling(), 12);
+    TaskConfig task = new TaskConfig(TASK.task(), TASK.labels(), TASK.pooling(), 12);
     try (TunableModel model =
             TunableModel.load(
                 directory, task, PeftMethods.named(type).defaults(), ComputeDevice.cpu());
@@ -113,8 +112,7 @@ class TrainingMemoryTest {
       try (GradientScope scope = GradientScope.open()) {
         Map<String, NDArray> views = flat.views(flat.leaf(step, true));
         ExampleBatch batch =
-            ExampleBatch.of(
-                examples, IntStream.range(0, 7).toArray(), false, model.padId());
+            ExampleBatch.of(examples, IntStream.range(0, 7).toArray(), false, model.padId());
         long before = bytes(step);
         forward.outputs(
             step,

@@ -90,8 +90,7 @@ final class MethodCosts {
         recipe.aggregate().method().equals("fedprox") && recipe.aggregate().proximalMu() > 0;
     row.put(
         "optimizer_mb", TrainingMemory.of(recipe.train(), layout.size(), proximal).total() / MB);
-    row.put(
-        "activation_mb", TrainingMemory.activations(model, recipe.train().batchSize()) / MB);
+    row.put("activation_mb", TrainingMemory.activations(model, recipe.train().batchSize()) / MB);
     row.put("uplink_kb", payload(recipe.compress().uplink(), model) / 1e3);
     row.put("downlink_kb", payload(recipe.compress().downlink(), model) / 1e3);
     row.put("fuses", model.whyNotFused().isEmpty() ? "yes" : "no");

@@ -66,7 +66,12 @@ class MethodCostsTest {
   /** Numbers of parameters from the methods' formulas, on 6 layers of 384 and a head of 4. */
   @ParameterizedTest
   @CsvSource({
-    "LORA, 73728", "IA3, 16128", "PREFIX_TUNING, 73728", "OFT, 71424", "VERA, 7680", "NONE, 0"
+    "LORA, 73728",
+    "IA3, 16128",
+    "PREFIX_TUNING, 73728",
+    "OFT, 71424",
+    "VERA, 7680",
+    "NONE, 0"
   })
   void trainableParametersAreExact(String type, int own) {
     TunableModel model = model(type);
@@ -100,8 +105,7 @@ class MethodCostsTest {
     for (int round = 1; round <= 2; round++) {
       LocalPlan plan = new LocalPlan(7, round, "client-7", 0, 1, 0, () -> false);
       ParameterVector trained = trainer.train(server, examples(), plan).parameters();
-      PayloadHeader header =
-          new PayloadHeader(round, "client-7", model.layout().fingerprint());
+      PayloadHeader header = new PayloadHeader(round, "client-7", model.layout().fingerprint());
       ErrorFeedback.Encoded sent =
           ErrorFeedback.encode(codec, residual, trained.minus(server), header);
       residual = sent.residual().times((float) config.feedback());

@@ -82,7 +82,20 @@ class AdapterStackTest {
     return new LocalTrainer(
         model,
         new TrainConfig(
-            1, 0, 24, 1, optimizer, rate, 0, 0.9, 0.999, 1e-8, 0, "constant", "federation", 0,
+            1,
+            0,
+            24,
+            1,
+            optimizer,
+            rate,
+            0,
+            0.9,
+            0.999,
+            1e-8,
+            0,
+            "constant",
+            "federation",
+            0,
             false));
   }
 
@@ -234,8 +247,7 @@ class AdapterStackTest {
     assertThatThrownBy(() -> both.with("x", two, oneValues))
         .isInstanceOf(IllegalArgumentException.class);
     try (TunableModel other =
-        TunableModel.load(
-            base.directory(), TASK, HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
+        TunableModel.load(base.directory(), TASK, HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
       assertThatThrownBy(() -> trainer(other, "sgd", 1).logits(both.only("one"), EXAMPLES))
           .isInstanceOf(ConfigException.class)
           .hasMessageContaining("one is on another base");

@@ -73,7 +73,20 @@ class RoutedAveragingTest {
       TunableModel model, ParameterVector start, TokenExamples examples) {
     TrainConfig config =
         new TrainConfig(
-            1, 4, 4, 1, "adamw", 1e-2, 0.1, 0.9, 0.999, 1e-8, 1, "constant", "federation", 0,
+            1,
+            4,
+            4,
+            1,
+            "adamw",
+            1e-2,
+            0.1,
+            0.9,
+            0.999,
+            1e-8,
+            1,
+            "constant",
+            "federation",
+            0,
             false);
     return new LocalTrainer(model, config)
         .train(start, examples, LocalPlan.alone(4))
@@ -114,8 +127,7 @@ class RoutedAveragingTest {
       BitSet trained = parts.touched(update);
       assertThat(trained.cardinality()).isEqualTo(parts.count() / 3);
       PayloadHeader header = PayloadHeader.of(1, "c" + client, model.layout());
-      sent[client] =
-          Payload.decode(encoder.encode(update, header), model.layout()).vector();
+      sent[client] = Payload.decode(encoder.encode(update, header), model.layout()).vector();
       mean.add(sent[client], client == 0 ? 8 : 24, trained);
     }
     TaskVector result = mean.result();
@@ -132,8 +144,7 @@ class RoutedAveragingTest {
             });
     ParameterLayout.Entry shared = model.layout().entry("classifier.weight");
     for (int i = shared.offset(); i < shared.end(); i++) {
-      assertThat(result.get(i))
-          .isCloseTo(0.25f * sent[0].get(i) + 0.75f * sent[1].get(i), NEAR);
+      assertThat(result.get(i)).isCloseTo(0.25f * sent[0].get(i) + 0.75f * sent[1].get(i), NEAR);
     }
   }
 

@@ -41,9 +41,9 @@ import org.sparkpeft.core.vector.ParameterVector;
  * adapted modules together, {@code f_e} the share of choices that fell on expert e and {@code P_e}
  * its mean probability; 1 when routing is uniform. Padding counts in neither.
  *
- * <p>Federated: experts are matched by number from a common start and averaged as factors, each over
- * the clients that routed a token to it; the balance loss keeps routers from drifting apart. So that
- * it shows who did, experts do not decay.
+ * <p>Federated: experts are matched by number from a common start and averaged as factors, each
+ * over the clients that routed a token to it; the balance loss keeps routers from drifting apart.
+ * So that it shows who did, experts do not decay.
  */
 public final class Mola implements PeftMethod<Mola.Config> {
   private static final Pattern LAYER = Pattern.compile("\\.(\\d+)\\.");

@@ -58,7 +58,7 @@ class TrainingMemoryTest {
         TunableModel.load(directory, TASK, LoraConfig.defaults(), ComputeDevice.cpu())) {
       int small = base.withPeft(LoraConfig.defaults().withRank(16)).layout().size();
       int large = base.withPeft(LoraConfig.defaults().withRank(512)).layout().size();
-      double heap = heap(base, 512, optimizer, mu) - heap(base, 16, optimizer, mu);
+      double heap = (double) heap(base, 512, optimizer, mu) - heap(base, 16, optimizer, mu);
       TrainingMemory said = TrainingMemory.of(training(optimizer), large - small, mu > 0);
       // Off the heap are the engine's buffer of the values and its gradient.
       long outside = 2L * 4 * (large - small);

@@ -20,7 +20,9 @@ public sealed interface Modification {
   Insertion insertion();
 
   /**
-   * The same modification at a strength other than 1: {@code h + weight (changed(h) - h)}.
+   * The same modification at a strength other than 1: {@code h + weight (changed(h) - h)}. What is
+   * below runs once for both terms where the change calls it with its own input, so that several on
+   * one layer do not double its cost each.
    *
    * @throws IllegalArgumentException if it has no such strength
    */
@@ -53,7 +55,9 @@ public sealed interface Modification {
           insertion,
           (below, layer, x) -> {
             NDArray plain = below.apply(layer, x);
-            return mix(plain, change.apply(below, layer, x), weight);
+            LinearForward once =
+                (l, v) -> same(l, layer) && same(v, x) ? plain.duplicate() : below.apply(l, v);
+            return mix(plain, change.apply(once, layer, x), weight);
           });
     }
   }
@@ -115,7 +119,9 @@ public sealed interface Modification {
           insertion,
           (below, layer, ids) -> {
             NDArray plain = below.apply(layer, ids);
-            return mix(plain, change.apply(below, layer, ids), weight);
+            EmbeddingForward once =
+                (l, v) -> same(l, layer) && same(v, ids) ? plain.duplicate() : below.apply(l, v);
+            return mix(plain, change.apply(once, layer, ids), weight);
           });
     }
   }
@@ -141,7 +147,9 @@ public sealed interface Modification {
           insertion,
           (below, layer, x) -> {
             NDArray plain = below.apply(layer, x);
-            return mix(plain, change.apply(below, layer, x), weight);
+            NormForward once =
+                (l, v) -> same(l, layer) && same(v, x) ? plain.duplicate() : below.apply(l, v);
+            return mix(plain, change.apply(once, layer, x), weight);
           });
     }
   }
@@ -192,7 +200,9 @@ public sealed interface Modification {
           insertion,
           (below, input, output) -> {
             NDArray plain = below.apply(input, output);
-            return mix(plain, change.apply(below, input, output), weight);
+            ResidualForward once =
+                (i, o) -> same(i, input) && same(o, output) ? plain.duplicate() : below.apply(i, o);
+            return mix(plain, change.apply(once, input, output), weight);
           });
     }
   }
@@ -280,6 +290,11 @@ public sealed interface Modification {
           "prepended vectors are there or not; weight " + weight + " means nothing for them");
     }
     return same;
+  }
+
+  @SuppressWarnings("ReferenceEquality") // The very input; comparing contents would cost more.
+  private static boolean same(Object one, Object other) {
+    return one == other;
   }
 
   private static NDArray mix(NDArray plain, NDArray changed, float weight) {

@@ -7,13 +7,17 @@ package org.sparkpeft.core.peft;
  * @param decayed whether weight decay acts on it
  * @param sharing who gets to see it
  * @param averaging what the mean of clients' values means
+ * @param support over which clients the mean is taken
  */
-public record TensorRole(double rate, boolean decayed, Sharing sharing, Averaging averaging) {
+public record TensorRole(
+    double rate, boolean decayed, Sharing sharing, Averaging averaging, Support support) {
   /** Factors like LoRA's: learn at the common rate, decay, are sent, and average with an error. */
-  public static final TensorRole FACTOR = new TensorRole(1, true, Sharing.SHARED, Averaging.FACTOR);
+  public static final TensorRole FACTOR =
+      new TensorRole(1, true, Sharing.SHARED, Averaging.FACTOR, Support.EVERYONE);
 
   /** Tensors in which the effective weights are affine: averaging them is exact. */
-  public static final TensorRole LINEAR = new TensorRole(1, true, Sharing.SHARED, Averaging.LINEAR);
+  public static final TensorRole LINEAR =
+      new TensorRole(1, true, Sharing.SHARED, Averaging.LINEAR, Support.EVERYONE);
 
   /** Who gets to see a tensor. */
   public enum Sharing {
@@ -31,15 +35,32 @@ public record TensorRole(double rate, boolean decayed, Sharing sharing, Averagin
     FACTOR
   }
 
+  /** Whose values enter the mean. */
+  public enum Support {
+    /** Every client of the round. */
+    EVERYONE,
+    /**
+     * For each slice along the first axis, an expert or a task, the clients whose training changed
+     * it: a copy that was not used is no opinion (rule R7, support-normalised). Such tensors must
+     * not decay, or everyone changes all of them.
+     */
+    SLICES
+  }
+
   public TensorRole withRate(double factor) {
-    return new TensorRole(factor, decayed, sharing, averaging);
+    return new TensorRole(factor, decayed, sharing, averaging, support);
   }
 
   public TensorRole undecayed() {
-    return new TensorRole(rate, false, sharing, averaging);
+    return new TensorRole(rate, false, sharing, averaging, support);
   }
 
   public TensorRole personal() {
-    return new TensorRole(rate, decayed, Sharing.PERSONAL, averaging);
+    return new TensorRole(rate, decayed, Sharing.PERSONAL, averaging, support);
+  }
+
+  /** Undecayed, and averaged over the clients that trained it, slice by slice. */
+  public TensorRole bySlices() {
+    return new TensorRole(rate, false, sharing, averaging, Support.SLICES);
   }
 }

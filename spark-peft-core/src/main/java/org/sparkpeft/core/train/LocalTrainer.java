@@ -102,8 +102,8 @@ public final class LocalTrainer {
       UpdateBatches batches) {
     requireLayout(start);
     long began = System.nanoTime();
-    float[] anchor = start.toArray();
-    float[] parameters = anchor.clone();
+    float[] parameters = start.toArray();
+    float[] anchor = plan.proximalMu() > 0 ? start.toArray() : new float[0];
     float[] gradient = new float[parameters.length];
     FlatParameters flat = new FlatParameters(model.layout());
     Optimizer optimizer = Optimizer.of(config, model.layout(), model.roles());
@@ -272,10 +272,25 @@ public final class LocalTrainer {
    * @throws DataException if there are no examples or their labels do not fit the task
    */
   public Evaluation evaluate(ParameterVector parameters, TokenExamples examples) {
+    return evaluate(own(parameters), examples);
+  }
+
+  /**
+   * Scores the base under given adapters; the model's own takes no part.
+   *
+   * @throws DataException if there are no examples or their labels do not fit the task
+   * @throws org.sparkpeft.core.error.ConfigException if the adapters do not fit the model or each
+   *     other
+   */
+  public Evaluation evaluate(AdapterStack adapters, TokenExamples examples) {
+    return evaluate(given(adapters), examples);
+  }
+
+  private Evaluation evaluate(Preparation preparation, TokenExamples examples) {
     requireExamples(examples);
     Evaluation.Counter counter = objective.none().counter();
     forward(
-        parameters,
+        preparation,
         examples,
         objective.pairs(),
         (batch, outputs) -> counter.add(objective.score(outputs, batch)));
@@ -288,10 +303,19 @@ public final class LocalTrainer {
    * text's unit vector.
    */
   public float[][] logits(ParameterVector parameters, TokenExamples examples) {
+    return logits(own(parameters), examples);
+  }
+
+  /** {@link #logits(ParameterVector, TokenExamples)} of the base under given adapters alone. */
+  public float[][] logits(AdapterStack adapters, TokenExamples examples) {
+    return logits(given(adapters), examples);
+  }
+
+  private float[][] logits(Preparation preparation, TokenExamples examples) {
     requireExamples(examples);
     float[][] logits = new float[examples.size()][];
     forward(
-        parameters,
+        preparation,
         examples,
         false,
         (batch, results) -> {
@@ -315,22 +339,49 @@ public final class LocalTrainer {
     void accept(ExampleBatch batch, NDArray outputs);
   }
 
-  private void forward(
-      ParameterVector parameters, TokenExamples examples, boolean pairs, BatchConsumer consumer) {
+  /** Makes the forward pass of one evaluation, its tensors loaded. */
+  private interface Preparation {
+    /** From a step and a batch to the outputs. */
+    interface Pass {
+      NDArray outputs(NDManager step, ExampleBatch batch);
+    }
+
+    Pass prepare(NDManager manager);
+  }
+
+  private Preparation own(ParameterVector parameters) {
     requireLayout(parameters);
+    return manager -> {
+      FlatParameters flat = new FlatParameters(model.layout());
+      flat.set(parameters.toArray());
+      BatchForward forward = model.forward(manager);
+      return (step, batch) ->
+          forward.outputs(step, flat.views(flat.leaf(step, false)), batch, inference(step, batch));
+    };
+  }
+
+  private Preparation given(AdapterStack adapters) {
+    return manager -> {
+      BatchForward forward = model.forward(manager, adapters);
+      return (step, batch) -> forward.outputs(step, Map.of(), batch, inference(step, batch));
+    };
+  }
+
+  private static TuningContext inference(NDManager step, ExampleBatch batch) {
+    return TuningContext.inference(step, batch.tokens());
+  }
+
+  private void forward(
+      Preparation preparation, TokenExamples examples, boolean pairs, BatchConsumer consumer) {
     ComputeDevice device = model.device();
     device.bindThread();
-    FlatParameters flat = new FlatParameters(model.layout());
-    flat.set(parameters.toArray());
     int size = pairs ? config.batchSize() : EVALUATION_BATCH;
     try (NDManager manager = device.newManager()) {
-      BatchForward outputs = model.forward(manager);
+      Preparation.Pass pass = preparation.prepare(manager);
       for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
           ExampleBatch batch = model.batch(examples, indices, pairs);
-          Map<String, NDArray> views = flat.views(flat.leaf(step, false));
-          TuningContext context = TuningContext.inference(step, batch.tokens());
-          consumer.accept(batch, outputs.outputs(step, views, batch, context));
+            consumer.accept(batch, pass.outputs(step, batch));
         }
       }
     }

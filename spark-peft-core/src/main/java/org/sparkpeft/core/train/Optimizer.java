@@ -20,6 +20,11 @@ interface Optimizer extends StepObserver.OptimizerMoments {
    */
   void step(float[] parameters, float[] gradient, double rate);
 
+  /** Floats that {@link #of}'s optimiser remembers of each entry, before one is restarted. */
+  static int momentsPerEntry(TrainConfig config) {
+    return config.optimizer().equals("sgd") ? 0 : 2;
+  }
+
   /**
    * @param role of each tensor of the layout that belongs to the method; others learn at the common
    *     rate and decay

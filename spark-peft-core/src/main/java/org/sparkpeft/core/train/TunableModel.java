@@ -11,6 +11,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.function.Function;
+import java.util.function.Predicate;
+import java.util.stream.Collectors;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.AdapterDirectory;
@@ -59,13 +61,15 @@ public final class TunableModel implements AutoCloseable {
   private final SavedModules saved;
   private final List<String> savedNames;
   private final ParameterLayout layout;
+  private final AdapterStack below;
 
   private TunableModel(
       ModelDirectory directory,
       TaskConfig task,
       PeftConfig peft,
       ComputeDevice device,
-      Backbone backbone) {
+      Backbone backbone,
+      AdapterStack below) {
     this.directory = directory;
     this.task = task;
     this.peft = peft;
@@ -75,18 +79,7 @@ public final class TunableModel implements AutoCloseable {
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
     this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
     this.method = PeftMethods.attach(peft, backbone.modules().without(full));
-    int positions = backbone.config().maxTokens();
-    if (task.maxLength() + method.virtualTokens() > positions) {
-      throw new ConfigException(
-          "max_length",
-          "the model has "
-              + positions
-              + " positions, got "
-              + task.maxLength()
-              + (method.virtualTokens() > 0
-                  ? " and " + method.virtualTokens() + " virtual tokens"
-                  : ""));
-    }
+    this.below = below;
     Map<String, List<Integer>> shapes = new LinkedHashMap<>(method.shapes());
     shapes.putAll(saved.shapes());
     if (shapes.isEmpty()) {
@@ -95,9 +88,10 @@ public final class TunableModel implements AutoCloseable {
     }
     this.layout = ParameterLayout.of(shapes);
     this.state = MethodState.EMPTY;
+    below.requireFit(this, method.virtualTokens());
   }
 
-  private TunableModel(TunableModel same, MethodState state) {
+  private TunableModel(TunableModel same, MethodState state, AdapterStack below) {
     this.directory = same.directory;
     this.task = same.task;
     this.peft = same.peft;
@@ -108,6 +102,7 @@ public final class TunableModel implements AutoCloseable {
     this.savedNames = same.savedNames;
     this.layout = same.layout;
     this.state = state;
+    this.below = below;
   }
 
   /**
@@ -120,7 +115,7 @@ public final class TunableModel implements AutoCloseable {
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
-      return new TunableModel(directory, task, peft, device, backbone);
+      return new TunableModel(directory, task, peft, device, backbone, AdapterStack.NONE);
     } catch (RuntimeException e) {
       backbone.close();
       throw e;
@@ -134,7 +129,7 @@ public final class TunableModel implements AutoCloseable {
    * @throws ConfigException if the adapter's configuration does not fit the model
    */
   public TunableModel withPeft(PeftConfig other) {
-    return new TunableModel(directory, task, other, device, backbone);
+    return new TunableModel(directory, task, other, device, backbone, below);
   }
 
   /**
@@ -142,7 +137,41 @@ public final class TunableModel implements AutoCloseable {
    * base is shared.
    */
   public TunableModel withState(MethodState other) {
-    return other.equals(state) ? this : new TunableModel(this, other);
+    return other.equals(state) ? this : new TunableModel(this, other, below);
+  }
+
+  /**
+   * The same model on top of other adapters, which stay as they are: it trains, and computes with,
+   * its own adapter above them. Modules that it trains in full take the place of theirs. What it
+   * exports is its own adapter alone.
+   *
+   * @param frozen whatever was there before is replaced
+   * @throws ConfigException if one is for another base, if nobody says whose modules are meant, or
+   *     if there is no room for their virtual tokens
+   */
+  public TunableModel withAdapters(AdapterStack frozen) {
+    frozen.requireFit(this, method.virtualTokens());
+    frozen.moduleOwners(savedPaths());
+    return new TunableModel(this, state, frozen);
+  }
+
+  /**
+   * Whether the base can be used under these adapters alone.
+   *
+   * @throws ConfigException as {@link #withAdapters}, if not
+   */
+  public void requireUsable(AdapterStack adapters) {
+    adapters.requireFit(this, 0);
+    adapters.moduleOwners(Set.of());
+  }
+
+  private Set<String> savedPaths() {
+    return saved.modules().stream().map(ModuleSpec::path).collect(Collectors.toSet());
+  }
+
+  /** Whether both use one loaded base, with one head. */
+  boolean sharesBase(TunableModel other) {
+    return backbone == other.backbone;
   }
 
   /** This model as a training starts: with the method's initial state for a seed. */
@@ -281,28 +310,54 @@ public final class TunableModel implements AutoCloseable {
    */
   BatchForward forward(NDManager manager) {
     Map<String, NDArray> frozen = MethodTensors.load(manager, state);
+    LoadedStack under = new LoadedStack(manager, below, saved.modules());
+    return (step, views, batch, context) ->
+        outputs(step, batch, tuning(views, frozen, under, context));
+  }
+
+  /**
+   * The outputs of the base under given adapters and nothing of this model's own, neither its
+   * adapter nor {@link #withAdapters what lies below it}.
+   *
+   * @param manager owner of the adapters' tensors, loaded once; must outlive the result
+   * @throws ConfigException as {@link #withAdapters}
+   */
+  BatchForward forward(NDManager manager, AdapterStack adapters) {
+    requireUsable(adapters);
+    LoadedStack loaded = new LoadedStack(manager, adapters, List.of());
     return (step, views, batch, context) -> {
-      Tuning tuning = tuning(views, frozen, context);
-      NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
-      NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
-      if (task.kind() != Task.SENTENCE_EMBEDDING) {
-        return backbone.logits(features, tuning);
-      }
-      return features.div(features.square().sum(new int[] {1}, true).sqrt());
+      List<Modification> all = new ArrayList<>(loaded.modules());
+      all.addAll(loaded.methods(context));
+      return outputs(step, batch, ModifiedForward.of(all));
     };
   }
 
+  private NDArray outputs(NDManager step, ExampleBatch batch, Tuning tuning) {
+    NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
+    NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
+    if (task.kind() != Task.SENTENCE_EMBEDDING) {
+      return backbone.logits(features, tuning);
+    }
+    return features.div(features.square().sum(new int[] {1}, true).sqrt());
+  }
+
+  /** Modules trained in full replace those of the base, so they come first. */
   private Tuning tuning(
-      Map<String, NDArray> views, Map<String, NDArray> frozen, TuningContext context) {
-    List<Modification> all =
-        new ArrayList<>(method.modifications(new MethodTensors(views, frozen), context));
-    all.addAll(saved.modifications(views));
+      Map<String, NDArray> views,
+      Map<String, NDArray> frozen,
+      LoadedStack under,
+      TuningContext context) {
+    List<Modification> all = new ArrayList<>(saved.modifications(views));
+    all.addAll(under.modules());
+    all.addAll(under.methods(context));
+    all.addAll(method.modifications(new MethodTensors(views, frozen), context));
     return ModifiedForward.of(all);
   }
 
   /** Whether training changes nothing below the head, so that an example's features stay. */
   boolean hasFixedFeatures() {
-    return task.kind() != Task.SENTENCE_EMBEDDING
+    return below.names().isEmpty()
+        && task.kind() != Task.SENTENCE_EMBEDDING
         && !task.kind().isPerToken()
         && method.shapes().isEmpty()
         && saved.modules().stream().allMatch(ModuleSpec::isHead);
@@ -316,7 +371,9 @@ public final class TunableModel implements AutoCloseable {
 
   /** The outputs for features as {@link #fixedFeatures} makes them. */
   NDArray outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
-    return backbone.logits(features, tuning(views, Map.of(), context));
+    List<Modification> all = new ArrayList<>(saved.modifications(views));
+    all.addAll(method.modifications(new MethodTensors(views, Map.of()), context));
+    return backbone.logits(features, ModifiedForward.of(all));
   }
 
   /** Some examples as the model reads them. */
@@ -355,6 +412,11 @@ public final class TunableModel implements AutoCloseable {
   public Function<String, TensorRole> roles() {
     Set<String> own = method.shapes().keySet();
     return name -> own.contains(name) ? method.role(name) : method.savedRole(name);
+  }
+
+  /** Which tensors are averaged slice by slice, over the clients that trained one. */
+  public Predicate<String> slicedTensors() {
+    return name -> roles().apply(name).support() == TensorRole.Support.SLICES;
   }
 
   /** Names in {@code modules_to_save}, given and added. */
@@ -399,7 +461,9 @@ public final class TunableModel implements AutoCloseable {
 
   /** Why {@link #exportFused} would be refused; empty if it would not. */
   public Optional<String> whyNotFused() {
-    return method.whyNotFused();
+    return !below.names().isEmpty()
+        ? Optional.of("it lies on the adapters " + below.names() + "; merge them first")
+        : method.whyNotFused();
   }
 
   /**

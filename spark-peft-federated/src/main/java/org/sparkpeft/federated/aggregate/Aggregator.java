@@ -16,8 +16,14 @@ public interface Aggregator extends Serializable {
    *
    * @param clients number of clients drawn
    * @param examples their examples in total
+   * @param parts what a client may not have trained at all
    */
-  record Cohort(int clients, long examples) implements Serializable {
+  record Cohort(int clients, long examples, Stretches parts) implements Serializable {
+    /** A cohort in which everyone trains everything. */
+    public Cohort(int clients, long examples) {
+      this(clients, examples, Stretches.NONE);
+    }
+
     public Cohort {
       if (clients < 1 || examples < clients) {
         throw new IllegalArgumentException(

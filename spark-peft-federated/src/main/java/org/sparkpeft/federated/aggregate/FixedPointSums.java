@@ -34,6 +34,11 @@ final class FixedPointSums {
     return FixedPoint.toDouble(share);
   }
 
+  /** {@link #share} as it is summed. */
+  long fixedShare() {
+    return share;
+  }
+
   void countOne(double itsShare) {
     count++;
     share += FixedPoint.of(itsShare);
@@ -52,6 +57,11 @@ final class FixedPointSums {
     share += other.share;
   }
 
+  /** Size of {@link #toBytes}. */
+  static long bytes(int columnCount, int size) {
+    return HEADER_BYTES + 8L * columnCount * size;
+  }
+
   byte[] toBytes() {
     int size = columns[0].length;
     ByteBuffer buffer =
@@ -67,7 +77,7 @@ final class FixedPointSums {
   }
 
   static FixedPointSums fromBytes(byte[] bytes, int columnCount, int size) {
-    long expected = HEADER_BYTES + 8L * columnCount * size;
+    long expected = bytes(columnCount, size);
     if (bytes.length != expected) {
       throw new FormatException(
           "partial sums", "expected " + expected + " bytes, got " + bytes.length);

@@ -81,6 +81,30 @@ public interface Actions {
         labels = List.copyOf(labels);
       }
     }
+
+    /**
+     * Adapters on top of each other, the first innermost.
+     *
+     * @param adapters at least one
+     * @param model base model and task
+     * @param labels class names in index order; empty when the adapter directories know them
+     * @param head name of the adapter whose task head is used; empty where only one has one
+     */
+    record Stack(List<Named> adapters, ModelConfig model, List<String> labels, String head)
+        implements AdapterSource {
+      public Stack {
+        adapters = List.copyOf(adapters);
+        labels = List.copyOf(labels);
+      }
+    }
+
+    /**
+     * An adapter of a stack.
+     *
+     * @param adapter Hugging Face PEFT directory
+     * @param weight strength, 1 as trained
+     */
+    record Named(String name, String adapter, float weight) {}
   }
 
   /**

@@ -4,6 +4,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.federated.cli.Actions.AdapterSource;
@@ -17,7 +19,7 @@ import org.sparkpeft.federated.config.SparkConfig;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
-/** Which adapter: that of a run, or a directory with its base model. */
+/** Which adapter: that of a run, or one or several directories with their base model. */
 final class AdapterOptions {
   @Option(names = "--run", paramLabel = "DIR", description = "Folder of a run.")
   private String run = "";
@@ -25,8 +27,16 @@ final class AdapterOptions {
   @Option(
       names = "--adapter",
       paramLabel = "DIR",
-      description = "Hugging Face PEFT directory; needs --model.")
-  private String adapter = "";
+      description =
+          "Hugging Face PEFT directory; needs --model. As NAME=DIR or NAME=DIR:WEIGHT repeatable:"
+              + " adapters act on top of each other, the first innermost.")
+  private List<String> adapters = new ArrayList<>();
+
+  @Option(
+      names = "--head",
+      paramLabel = "NAME",
+      description = "Whose task head is used, where several adapters have one.")
+  private String head = "";
 
   @Option(
       names = "--model",
@@ -61,20 +71,23 @@ final class AdapterOptions {
 
   @Mixin private RecipeOptions recipe = new RecipeOptions();
 
+  private static final Pattern NAMED =
+      Pattern.compile("([\\w-]+)=(.+?)(?::([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?))?");
+
   AdapterSource source(Path directory) {
     new Problems()
         .require(
-            run.isEmpty() != adapter.isEmpty(),
+            run.isEmpty() != adapters.isEmpty(),
             "--run, --adapter",
             run.isEmpty() ? "neither" : "both",
             "give one of the two")
         .require(
-            adapter.isEmpty() != !model.isEmpty(),
+            adapters.isEmpty() != !model.isEmpty(),
             "--model",
             model.isEmpty() ? "nothing" : model,
-            adapter.isEmpty() ? "belongs to --adapter" : "--adapter needs its base model")
+            adapters.isEmpty() ? "belongs to --adapter" : "--adapter needs its base model")
         .require(
-            adapter.isEmpty() || recipeSettings().isEmpty(),
+            adapters.isEmpty() || recipeSettings().isEmpty(),
             "--set",
             recipeSettings(),
             "changes the recipe of a --run; --adapter has none")
@@ -90,11 +103,45 @@ final class AdapterOptions {
   }
 
   private AdapterSource fromDirectory(Path directory) {
-    return new AdapterSource.FromDirectory(
-        Locations.resolve(directory, adapter, "--adapter"),
+    ModelConfig base =
         new ModelConfig(
-            Locations.resolve(directory, model, "--model"), task, maxLength, pooling, false),
-        labels);
+            Locations.resolve(directory, model, "--model"), task, maxLength, pooling, false);
+    if (adapters.size() == 1 && !NAMED.matcher(adapters.get(0)).matches()) {
+      new Problems()
+          .require(head.isEmpty(), "--head", head, "is for several adapters")
+          .throwIfAny();
+      return new AdapterSource.FromDirectory(
+          Locations.resolve(directory, adapters.get(0), "--adapter"), base, labels);
+    }
+    List<AdapterSource.Named> named =
+        adapters.stream().map(text -> named(directory, text)).toList();
+    List<String> names = named.stream().map(AdapterSource.Named::name).toList();
+    new Problems()
+        .require(
+            names.stream().distinct().count() == names.size(),
+            "--adapter",
+            names,
+            "each needs a name of its own")
+        .require(head.isEmpty() || names.contains(head), "--head", head, "must be one of " + names)
+        .throwIfAny();
+    return new AdapterSource.Stack(named, base, labels, head);
+  }
+
+  private static AdapterSource.Named named(Path directory, String text) {
+    Matcher parts = NAMED.matcher(text);
+    if (!parts.matches()) {
+      throw new ConfigException(
+          "--adapter", "several need names, as in a=DIR or a=DIR:0.5; got " + text);
+    }
+    String weight = parts.group(3);
+    try {
+      return new AdapterSource.Named(
+          parts.group(1),
+          Locations.resolve(directory, parts.group(2), "--adapter"),
+          weight == null ? 1 : Float.parseFloat(weight));
+    } catch (NumberFormatException e) {
+      throw new ConfigException("--adapter", weight + " is no weight, in " + text);
+    }
   }
 
   private AdapterSource fromRun(Path folder) {

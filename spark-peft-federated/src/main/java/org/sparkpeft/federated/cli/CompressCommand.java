@@ -46,6 +46,14 @@ final class CompressCommand implements Command {
   private Optional<Double> density = Optional.empty();
 
   @Option(
+      names = "--selection",
+      paramLabel = "WHERE",
+      description =
+          "Choose the entries kept, and with --search-data their magnitude, for the whole adapter"
+              + " (global) or for each tensor (tensor) (default: ${DEFAULT-VALUE}).")
+  private String selection = "global";
+
+  @Option(
       names = "--pipeline",
       paramLabel = "STAGES",
       description = "Instead: sparsifier|quantiser|coder, as topk(0.05)|ternary(sigma, 4)|rice.")
@@ -68,6 +76,16 @@ final class CompressCommand implements Command {
     new Problems()
         .require(kept > 0 && kept <= 1, "--density", kept, "must be in (0, 1]")
         .require(
+            List.of("global", "tensor").contains(selection),
+            "--selection",
+            selection,
+            "must be global or tensor")
+        .require(
+            pipeline.isEmpty() || selection.equals("global"),
+            "--selection",
+            selection,
+            "is a part of --pipeline, as in topk(0.1, tensor); write it there")
+        .require(
             pipeline.isEmpty() || !validation.given(),
             "--pipeline",
             pipeline,
@@ -83,7 +101,8 @@ final class CompressCommand implements Command {
     SearchConfig search = validation.over(SearchConfig.defaults("compeft"), directory);
     Optional<CompressSearch.Found> found =
         validation.given()
-            ? Optional.of(search(new CompressSearch(from, start), search))
+            ? Optional.of(
+                search(new CompressSearch(from, start, selection.equals("tensor")), search))
             : Optional.empty();
     Pipeline stages = found.map(CompressSearch.Found::pipeline).orElseGet(() -> stages(kept));
     AdapterFile file = AdapterFile.compress(from, start, stages, directory.resolve(out));
@@ -120,8 +139,10 @@ final class CompressCommand implements Command {
   }
 
   private Pipeline stages(double kept) {
+    String plain =
+        "topk(" + kept + (selection.equals("tensor") ? ", tensor" : "") + ")|ternary(mean)";
     try {
-      return Pipeline.parse(pipeline.isEmpty() ? "topk(" + kept + ")|ternary(mean)" : pipeline);
+      return Pipeline.parse(pipeline.isEmpty() ? plain : pipeline);
     } catch (ConfigException e) {
       throw new ConfigException("--pipeline", e.problems().get(0).message());
     }

@@ -14,10 +14,8 @@ import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Function;
-import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
-import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.AtomicFiles;
 import org.sparkpeft.core.train.Evaluation;
@@ -27,6 +25,7 @@ import org.sparkpeft.federated.client.EvaluationJob;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.PredictionJob;
+import org.sparkpeft.federated.client.StackedAdapters;
 import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.config.DataConfig;
 import org.sparkpeft.federated.config.ModelConfig;
@@ -181,7 +180,11 @@ final class FederatedActions implements Actions {
   public Outcome plan(Recipe recipe, List<String> methods) {
     return withData(
         recipe,
-        data -> Table.of(MethodCosts.COLUMNS, MethodCosts.of(data.runtime(), recipe, methods)));
+        data ->
+            Table.of(
+                MethodCosts.COLUMNS,
+                MethodCosts.of(data.runtime(), recipe, methods),
+                MethodCosts.NOTES));
   }
 
   @Override
@@ -231,7 +234,7 @@ final class FederatedActions implements Actions {
   @Override
   public Outcome evaluate(EvaluateRequest request) {
     try (EmbeddedSpark spark = EmbeddedSpark.open(request.spark(), "evaluate")) {
-      TunedAdapter adapter = adapter(request.source());
+      StackedAdapters adapter = adapters(request.source());
       InputData input = request.data().orElseGet(() -> testData(request.source()));
       Dataset<Row> rows =
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
@@ -239,10 +242,7 @@ final class FederatedActions implements Actions {
           FederatedData.testShards(
               rows, input.text(), input.textPair(), input.label(), adapter.runtime())) {
         Evaluation evaluation =
-            EvaluationJob.run(
-                    context(spark.session()), shards, adapter.runtime(), adapter.parameters())
-                .values()
-                .stream()
+            EvaluationJob.run(shards, adapter).values().stream()
                 .reduce(Evaluation::merge)
                 .orElseThrow();
         SortedMap<String, Object> data = new TreeMap<>(evaluation.metrics());
@@ -269,24 +269,40 @@ final class FederatedActions implements Actions {
     throw new ConfigException("--data", "name the data to evaluate on");
   }
 
-  private static TunedAdapter adapter(AdapterSource source) {
+  private static StackedAdapters adapters(AdapterSource source) {
     if (source instanceof AdapterSource.FromRun run) {
-      return TunedAdapter.read(new RunFolder(localDirectory(run.recipe())).adapter());
+      TunedAdapter own = TunedAdapter.read(new RunFolder(localDirectory(run.recipe())).adapter());
+      return StackedAdapters.of(own.runtime(), own.parameters());
+    }
+    if (source instanceof AdapterSource.Stack stack) {
+      return StackedAdapters.of(
+          stack.adapters().stream()
+              .map(
+                  each ->
+                      new StackedAdapters.Named(
+                          each.name(),
+                          adapter(each.adapter(), stack.model(), stack.labels()),
+                          each.weight()))
+              .toList(),
+          stack.head().isEmpty() ? Optional.empty() : Optional.of(stack.head()));
     }
     AdapterSource.FromDirectory from = (AdapterSource.FromDirectory) source;
-    ModelConfig model = from.model();
+    TunedAdapter one = adapter(from.adapter(), from.model(), from.labels());
+    return StackedAdapters.of(one.runtime(), one.parameters());
+  }
+
+  private static TunedAdapter adapter(String folder, ModelConfig model, List<String> labels) {
     Optional<TaskConfig> task =
-        from.labels().isEmpty()
+        labels.isEmpty()
             ? Optional.empty()
-            : Optional.of(
-                new TaskConfig(model.task(), from.labels(), model.pooling(), model.maxLength()));
-    return TunedAdapter.read(Path.of(from.adapter()), Optional.of(model.path()), task);
+            : Optional.of(new TaskConfig(model.task(), labels, model.pooling(), model.maxLength()));
+    return TunedAdapter.read(Path.of(folder), Optional.of(model.path()), task);
   }
 
   @Override
   public Outcome predict(PredictRequest request) {
     try (EmbeddedSpark spark = EmbeddedSpark.open(request.spark(), "predict")) {
-      TunedAdapter adapter = adapter(request.source());
+      StackedAdapters adapter = adapters(request.source());
       Predictions predictions = new Predictions(adapter);
       if (request.data().isEmpty()) {
         return predictions.ofTexts(request.texts());
@@ -295,13 +311,7 @@ final class FederatedActions implements Actions {
       Dataset<Row> rows =
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
       return predictions.ofRows(
-          PredictionJob.withLogits(
-              rows, input.text(), adapter.runtime(), adapter.parameters(), Predictions.LOGITS),
-          request.out());
+          PredictionJob.withLogits(rows, input.text(), adapter, Predictions.LOGITS), request.out());
     }
-  }
-
-  private static JavaSparkContext context(SparkSession session) {
-    return JavaSparkContext.fromSparkContext(session.sparkContext());
   }
 }

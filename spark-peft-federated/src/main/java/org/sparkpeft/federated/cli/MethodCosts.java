@@ -1,13 +1,16 @@
 package org.sparkpeft.federated.cli;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
+import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.core.train.TrainingMemory;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.TaskVector;
@@ -19,8 +22,8 @@ import org.sparkpeft.merge.compress.CodecConfig;
 import org.sparkpeft.merge.compress.PayloadHeader;
 
 /**
- * What each method would cost in a run, known before it: parameters counted, payloads encoded from
- * random updates of the real layout, memory computed.
+ * What each method would cost in a run, known before it: parameters and memory counted, payloads
+ * encoded from random updates of the real layout.
  */
 final class MethodCosts {
   static final List<String> COLUMNS =
@@ -34,6 +37,16 @@ final class MethodCosts {
           "uplink_kb",
           "downlink_kb",
           "fuses");
+
+  /** What the columns mean and how far they can be trusted. */
+  static final List<String> NOTES =
+      List.of(
+          "optimizer_mb: values, gradients and the optimiser's moments of one client, exact",
+          "activation_mb: what a forward pass of one full batch keeps, counted on one and two texts;"
+              + " the backward pass takes about a quarter more for a moment",
+          "uplink_kb, downlink_kb: estimate of one client's payload of a round, from an update"
+              + " spread evenly over all entries; early rounds, and entries that a method leaves"
+              + " alone, take less");
 
   private static final double MB = 1e6;
 
@@ -73,33 +86,32 @@ final class MethodCosts {
     ParameterLayout layout = model.layout();
     row.put("trainable", layout.size());
     row.put("percent_of_base", 100.0 * layout.size() / model.baseParameters());
-    // Values, gradient and, with AdamW, two moments, in float32.
-    int copies = recipe.train().optimizer().equals("adamw") ? 4 : 2;
-    row.put("optimizer_mb", 4.0 * copies * layout.size() / MB);
-    row.put("activation_mb", activationBytes(model, recipe) / MB);
-    row.put("uplink_kb", payload(recipe.compress().uplink(), layout) / 1e3);
-    row.put("downlink_kb", payload(recipe.compress().downlink(), layout) / 1e3);
+    boolean proximal =
+        recipe.aggregate().method().equals("fedprox") && recipe.aggregate().proximalMu() > 0;
+    row.put(
+        "optimizer_mb", TrainingMemory.of(recipe.train(), layout.size(), proximal).total() / MB);
+    row.put("activation_mb", TrainingMemory.activations(model, recipe.train().batchSize()) / MB);
+    row.put("uplink_kb", payload(recipe.compress().uplink(), model) / 1e3);
+    row.put("downlink_kb", payload(recipe.compress().downlink(), model) / 1e3);
     row.put("fuses", model.whyNotFused().isEmpty() ? "yes" : "no");
   }
 
-  /** Bytes of one round's payload: that of a random update, to which the codec is blind. */
-  static int payload(CodecConfig codec, ParameterLayout layout) {
-    float[] update = Philox.of(1, "plan").gaussian(layout.size(), 1);
-    return Codec.of(codec)
-        .encode(TaskVector.wrap(layout, update), PayloadHeader.of(0, "plan", layout))
-        .length;
-  }
-
   /**
-   * What one batch of full length keeps for the backward pass, in float32, when every layer is
-   * differentiated: for each token and layer the inputs of attention, its queries, keys, values and
-   * output, the inputs of two norms and of the activation. Inputs of frozen linear layers are not
-   * kept, those of adapted ones are counted as kept already.
+   * Bytes of one client's payload of a round: that of a random update, zero where entries stay with
+   * the client. Exact for {@code none} and {@code fp16}. Entropy-coded, a real update takes as much
+   * if training moves all entries alike, and less where a few tensors move most: LoRA's A hardly
+   * moves as long as B is near zero.
    */
-  private static double activationBytes(TunableModel model, Recipe recipe) {
-    double tokens = (double) recipe.train().batchSize() * recipe.model().maxLength();
-    double hidden = model.config().hidden();
-    double perLayer = 7 * hidden + model.config().intermediate();
-    return 4 * tokens * perLayer * model.config().layers();
+  static int payload(CodecConfig codec, TunableModel model) {
+    ParameterLayout layout = model.layout();
+    float[] update = Philox.of(1, "plan").gaussian(layout.size(), 1);
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      if (model.roles().apply(entry.name()).sharing() == TensorRole.Sharing.PERSONAL) {
+        Arrays.fill(update, entry.offset(), entry.end(), 0);
+      }
+    }
+    return Codec.of(codec)
+        .encode(TaskVector.wrap(layout, update), PayloadHeader.of(0, "client", layout))
+        .length;
   }
 }

@@ -17,7 +17,9 @@ import picocli.CommandLine.Option;
       "",
       "Examples:",
       "  spark-peft predict --run runs/quickstart --text \"my parcel never came\"",
-      "  spark-peft predict --run runs/quickstart --data new.jsonl --out predictions"
+      "  spark-peft predict --run runs/quickstart --data new.jsonl --out predictions",
+      "  spark-peft predict --adapter a=adapters/a --adapter b=adapters/b:0.5 --head a"
+          + " --model models/bert --text hello"
     })
 final class PredictCommand implements Command {
   @Mixin private AdapterOptions adapter = new AdapterOptions();

@@ -17,23 +17,23 @@ import org.apache.spark.sql.types.StructType;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.client.PredictionJob;
-import org.sparkpeft.federated.client.TunedAdapter;
+import org.sparkpeft.federated.client.StackedAdapters;
 
 /** What an adapter says about texts, for the terminal and for files. */
 final class Predictions {
   static final String LOGITS = "logits";
 
-  private final TunedAdapter adapter;
+  private final StackedAdapters adapter;
   private final TaskConfig task;
 
-  Predictions(TunedAdapter adapter) {
+  Predictions(StackedAdapters adapter) {
     this.adapter = adapter;
     this.task = adapter.runtime().task();
   }
 
   /** One line a text: label and probability, or the value. */
   Outcome ofTexts(List<String> texts) {
-    float[][] logits = PredictionJob.logits(texts, adapter.runtime(), adapter.parameters());
+    float[][] logits = PredictionJob.logits(texts, adapter);
     List<Map<String, Object>> rows = new ArrayList<>();
     List<String> lines = new ArrayList<>();
     for (int i = 0; i < texts.size(); i++) {
@@ -87,8 +87,7 @@ final class Predictions {
   }
 
   private static Row scored(Row row, int logits, TaskConfig task) {
-    List<Double> values = row.getList(logits);
-    Scored scored = Scored.of(values.stream().mapToDouble(Double::doubleValue).toArray(), task);
+    Scored scored = Scored.of(doubles(row, logits), task);
     Object[] cells = new Object[row.length() + 1];
     for (int c = 0; c < logits; c++) {
       cells[c] = row.get(c);
@@ -96,6 +95,15 @@ final class Predictions {
     cells[logits] = scored.prediction();
     cells[logits + 1] = scored.score();
     return RowFactory.create(cells);
+  }
+
+  /** An array column: as it was put in where Spark hands the row on as it is, else a sequence. */
+  private static double[] doubles(Row row, int column) {
+    if (row.get(column) instanceof double[] values) {
+      return values;
+    }
+    List<Double> values = row.getList(column);
+    return values.stream().mapToDouble(Double::doubleValue).toArray();
   }
 
   /**

@@ -56,6 +56,12 @@ final class Table {
     return Outcome.of(text.toString(), Map.of("machine", machine, "rows", rows));
   }
 
+  /** The same with lines below that say what the columns mean. */
+  static Outcome of(List<String> columns, List<Map<String, Object>> rows, List<String> notes) {
+    Outcome table = of(columns, rows);
+    return new Outcome(table.message() + "\n" + String.join("\n", notes), table.data());
+  }
+
   private static String shown(@org.jspecify.annotations.Nullable Object value) {
     if (value instanceof Double number) {
       return String.format(Locale.ROOT, "%.3f", number);

@@ -1,5 +1,6 @@
 package org.sparkpeft.federated.client;
 
+import java.util.BitSet;
 import java.util.Objects;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
@@ -11,6 +12,7 @@ import org.sparkpeft.core.train.NonFiniteException;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterVector;
 import org.sparkpeft.core.vector.TaskVector;
+import org.sparkpeft.federated.aggregate.Stretches;
 import org.sparkpeft.merge.compress.Codec;
 import org.sparkpeft.merge.compress.CodecConfig;
 import org.sparkpeft.merge.compress.ErrorFeedback;
@@ -33,6 +35,7 @@ final class ClientCall {
   private final ClientStore store;
   private final Codec codec;
   private final PersonalTensors personal;
+  private final Stretches parts;
 
   ClientCall(TunableModel model, RoundOrder order, ClientStore store) {
     this.model = model;
@@ -40,6 +43,7 @@ final class ClientCall {
     this.store = store;
     this.codec = Codec.of(order.uplink());
     this.personal = PersonalTensors.of(model);
+    this.parts = Stretches.of(model.layout(), model.slicedTensors());
   }
 
   /**
@@ -72,7 +76,9 @@ final class ClientCall {
 
       long encoding = System.nanoTime();
       Bytes report = MethodReport.encode(trained.report());
-      byte[] payload = encode(shard.clientId(), kept, trained.parameters().minus(start));
+      TaskVector update = trained.parameters().minus(start);
+      Bytes touched = trainedParts(kept, update);
+      byte[] payload = encode(shard.clientId(), kept, update);
       double codecSeconds = (System.nanoTime() - encoding) * 1e-9;
       return new ClientResult(
           shard.clientId(),
@@ -88,7 +94,8 @@ final class ClientCall {
           "",
           "",
           Bytes.wrap(payload),
-          report);
+          report,
+          touched);
     } catch (CancellationException e) {
       String reason = "took longer than rounds.client_seconds: " + order.clientSeconds();
       return without(shard, ClientResult.LATE, began, place, reason, "");
@@ -110,6 +117,21 @@ final class ClientCall {
         .read(clientId, version)
         .map(bytes -> Payload.decode(bytes, model.layout()).vector())
         .orElseGet(() -> TaskVector.zeros(model.layout()));
+  }
+
+  /**
+   * What the client has something to say about: parts that it trained now, or of which it kept what
+   * an earlier encoding lost. Taken before encoding, which may drop all of a small part.
+   */
+  private Bytes trainedParts(TaskVector kept, TaskVector update) {
+    if (parts.count() == 0) {
+      return Bytes.EMPTY;
+    }
+    BitSet touched = parts.touched(update);
+    if (order.uplink().errorFeedback()) {
+      touched.or(parts.touched(kept));
+    }
+    return Bytes.wrap(touched.toByteArray());
   }
 
   private byte[] encode(String clientId, TaskVector kept, TaskVector update) {
@@ -147,6 +169,7 @@ final class ClientCall {
         place.attempt(),
         error,
         frame,
+        Bytes.EMPTY,
         Bytes.EMPTY,
         Bytes.EMPTY);
   }

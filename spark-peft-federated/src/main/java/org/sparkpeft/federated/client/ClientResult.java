@@ -27,6 +27,8 @@ import java.util.SortedMap;
  * @param frame first stack frame in this project's code, empty when ok
  * @param payload encoded update, empty unless ok
  * @param report what the method tells the driver, see {@link MethodReport}
+ * @param trained which parts of the vector it trained, see {@link
+ *     org.sparkpeft.federated.aggregate.Stretches}, as bits; empty unless ok
  */
 public record ClientResult(
     String clientId,
@@ -42,7 +44,8 @@ public record ClientResult(
     String error,
     String frame,
     Bytes payload,
-    Bytes report) {
+    Bytes report,
+    Bytes trained) {
   public static final String OK = "ok";
   public static final String FAILED = "failed";
   public static final String DROPPED = "dropped";
@@ -68,6 +71,7 @@ public record ClientResult(
         reason,
         frame,
         Bytes.EMPTY,
+        Bytes.EMPTY,
         Bytes.EMPTY);
   }
 
@@ -87,7 +91,8 @@ public record ClientResult(
         error,
         frame,
         Bytes.EMPTY,
-        report);
+        report,
+        trained);
   }
 
   /**
@@ -119,6 +124,8 @@ public record ClientResult(
       out.write(payload.array());
       out.writeInt(report.size());
       out.write(report.array());
+      out.writeInt(trained.size());
+      out.write(trained.array());
       return bytes.toByteArray();
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -143,6 +150,7 @@ public record ClientResult(
           in.readInt(),
           in.readUTF(),
           in.readUTF(),
+          readBytes(in, bytes.length),
           readBytes(in, bytes.length),
           readBytes(in, bytes.length));
     } catch (IOException e) {

@@ -11,9 +11,11 @@ import java.util.Iterator;
 import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.Function;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.broadcast.Broadcast;
 import org.sparkpeft.core.data.Examples;
+import org.sparkpeft.core.train.AdapterStack;
 import org.sparkpeft.core.train.Evaluation;
 import org.sparkpeft.core.train.LocalTrainer;
 import org.sparkpeft.core.train.TrainConfig;
@@ -46,19 +48,40 @@ public final class EvaluationJob {
         spark.broadcast(
             DENSE.encode(parameters.minus(ParameterVector.zeros(parameters.layout())), header));
     try {
-      SortedMap<String, Evaluation> evaluations = new TreeMap<>();
-      for (byte[] bytes :
-          shards.all().mapPartitions(part -> evaluate(part, runtime, dense)).collect()) {
-        try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
-          evaluations.put(in.readUTF(), Evaluation.fromBytes(in.readAllBytes()));
-        } catch (IOException e) {
-          throw new UncheckedIOException(e);
-        }
-      }
-      return evaluations;
+      return byShard(shards.all().mapPartitions(part -> evaluate(part, runtime, dense)).collect());
     } finally {
       dense.destroy();
     }
+  }
+
+  /**
+   * Evaluates several adapters on top of each other.
+   *
+   * @return the evaluation of each shard by name
+   */
+  public static SortedMap<String, Evaluation> run(ExampleShards shards, StackedAdapters adapters) {
+    return byShard(
+        shards
+            .all()
+            .mapPartitions(
+                part -> {
+                  LocalTrainer trainer = new LocalTrainer(adapters.model(), TrainConfig.defaults());
+                  AdapterStack stack = adapters.stack();
+                  return evaluate(part, examples -> trainer.evaluate(stack, examples));
+                })
+            .collect());
+  }
+
+  private static SortedMap<String, Evaluation> byShard(List<byte[]> results) {
+    SortedMap<String, Evaluation> evaluations = new TreeMap<>();
+    for (byte[] bytes : results) {
+      try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
+        evaluations.put(in.readUTF(), Evaluation.fromBytes(in.readAllBytes()));
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
+    return evaluations;
   }
 
   private static Iterator<byte[]> evaluate(
@@ -68,12 +91,16 @@ public final class EvaluationJob {
         ParameterVector.wrap(
             model.layout(), Payload.decode(dense.value(), model.layout()).vector().toArray());
     LocalTrainer trainer = new LocalTrainer(model, TrainConfig.defaults());
+    return evaluate(shards, examples -> trainer.evaluate(parameters, examples));
+  }
+
+  private static Iterator<byte[]> evaluate(
+      Iterator<byte[]> shards, Function<Examples, Evaluation> evaluate) {
     List<byte[]> results = new ArrayList<>();
     shards.forEachRemaining(
         bytes -> {
           ClientShard shard = ClientShard.fromBytes(bytes);
-          Evaluation evaluation =
-              trainer.evaluate(parameters, Examples.fromArrow(shard.arrow().array()));
+          Evaluation evaluation = evaluate.apply(Examples.fromArrow(shard.arrow().array()));
           try {
             ByteArrayOutputStream buffer = new ByteArrayOutputStream();
             DataOutputStream out = new DataOutputStream(buffer);

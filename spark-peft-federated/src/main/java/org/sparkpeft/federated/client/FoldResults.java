@@ -49,7 +49,10 @@ final class FoldResults implements FlatMapFunction<Iterator<Tuple2<Integer, byte
           Payload payload = Payload.decode(result.payload().array(), layout);
           requireItsOwn(payload, result.clientId());
           long decoded = System.nanoTime();
-          sums.add(payload.vector(), result.numExamples());
+          sums.add(
+              payload.vector(),
+              result.numExamples(),
+              cohort.parts().parts(result.trained().array()));
           codecNanos += decoded - began;
           foldNanos += System.nanoTime() - decoded;
           size = result.payload().size();

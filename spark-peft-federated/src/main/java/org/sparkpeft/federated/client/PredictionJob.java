@@ -13,6 +13,7 @@ import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.train.AdapterStack;
 import org.sparkpeft.core.train.LocalTrainer;
 import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -36,20 +37,25 @@ public final class PredictionJob {
       RuntimeSpec runtime,
       ParameterVector parameters,
       String output) {
+    return withLogits(rows, text, StackedAdapters.of(runtime, parameters), output);
+  }
+
+  /** The same with several adapters on top of each other. */
+  public static Dataset<Row> withLogits(
+      Dataset<Row> rows, String text, StackedAdapters adapters, String output) {
     ColumnNames.require(rows, "text column", text);
     StructType schema =
         rows.schema().add(output, DataTypes.createArrayType(DataTypes.DoubleType, false), false);
     int textIndex = rows.schema().fieldIndex(text);
-    float[] values = parameters.toArray();
-    MapPartitionsFunction<Row, Row> predict = part -> new Batches(part, textIndex, runtime, values);
+    MapPartitionsFunction<Row, Row> predict = part -> new Batches(part, textIndex, adapters);
     return rows.mapPartitions(predict, Encoders.row(schema));
   }
 
   /** The logits of a few texts, in this process. */
-  public static float[][] logits(List<String> texts, RuntimeSpec spec, ParameterVector parameters) {
-    ExecutorRuntime runtime = ExecutorRuntime.of(spec);
+  public static float[][] logits(List<String> texts, StackedAdapters adapters) {
+    ExecutorRuntime runtime = ExecutorRuntime.of(adapters.runtime());
     return new LocalTrainer(runtime.model(), TrainConfig.defaults())
-        .logits(parameters, runtime.encoder().unlabelled(texts));
+        .logits(adapters.stack(), runtime.encoder().unlabelled(texts));
   }
 
   private static final class Batches implements Iterator<Row> {
@@ -57,15 +63,15 @@ public final class PredictionJob {
     private final int text;
     private final ExecutorRuntime runtime;
     private final LocalTrainer trainer;
-    private final ParameterVector parameters;
+    private final AdapterStack adapters;
     private Iterator<Row> ready = List.<Row>of().iterator();
 
-    Batches(Iterator<Row> rows, int text, RuntimeSpec spec, float[] values) {
+    Batches(Iterator<Row> rows, int text, StackedAdapters adapters) {
       this.rows = rows;
       this.text = text;
-      this.runtime = ExecutorRuntime.of(spec);
+      this.runtime = ExecutorRuntime.of(adapters.runtime());
       this.trainer = new LocalTrainer(runtime.model(), TrainConfig.defaults());
-      this.parameters = ParameterVector.of(runtime.model().layout(), values);
+      this.adapters = adapters.stack();
     }
 
     @Override
@@ -92,7 +98,7 @@ public final class PredictionJob {
       if (batch.isEmpty()) {
         throw new NoSuchElementException();
       }
-      float[][] logits = trainer.logits(parameters, runtime.encoder().unlabelled(texts));
+      float[][] logits = trainer.logits(adapters, runtime.encoder().unlabelled(texts));
       List<Row> results = new ArrayList<>(batch.size());
       for (int i = 0; i < logits.length; i++) {
         Row row = batch.get(i);

@@ -17,6 +17,7 @@ import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.TaskVector;
 import org.sparkpeft.federated.aggregate.Aggregator;
+import org.sparkpeft.federated.aggregate.Stretches;
 import org.sparkpeft.federated.client.Bytes;
 import org.sparkpeft.federated.client.ClientResult;
 import org.sparkpeft.federated.client.ClientStore;
@@ -195,7 +196,8 @@ final class Federation {
     Aggregator.Cohort whole =
         new Aggregator.Cohort(
             order.cohort().size(),
-            order.cohort().keySet().stream().mapToLong(clients::numExamples).sum());
+            order.cohort().keySet().stream().mapToLong(clients::numExamples).sum(),
+            Stretches.of(layout, model.slicedTensors()));
     List<ClientResult> unanswered = new ArrayList<>();
     SortedMap<String, Integer> cohort = new TreeMap<>(order.cohort());
     spark.setJobGroup(
@@ -297,6 +299,7 @@ final class Federation {
                 0,
                 reason,
                 "",
+                Bytes.EMPTY,
                 Bytes.EMPTY,
                 Bytes.EMPTY));
       }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
+import java.util.BitSet;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -124,5 +125,87 @@ class AggregatorTest {
     votes.add(TaskVector.of(FIVE, new float[] {-.1f, .5f, .02f, -.3f, .1f}), 1);
     assertThat(votes.result().toArray())
         .containsExactly(new float[] {.5f, .55f, 0, -.3f, .4f}, within(1e-6f));
+  }
+
+  private static final ParameterLayout PARTS =
+      ParameterLayout.of(Map.of("experts", List.of(3, 2), "w", List.of(2)));
+
+  private static BitSet bits(int... parts) {
+    BitSet bits = new BitSet();
+    for (int part : parts) {
+      bits.set(part);
+    }
+    return bits;
+  }
+
+  @Test
+  void aPartIsTheMeanOfThoseWhoTrainedIt() {
+    Stretches parts = Stretches.of(PARTS, "experts"::equals);
+    assertThat(parts.count()).isEqualTo(3);
+    TaskVector first = TaskVector.of(PARTS, new float[] {1, 2, 0, 0, 0, 0, 4, 4});
+    TaskVector second = TaskVector.of(PARTS, new float[] {3, 0, 0, 5, 0, 0, 0, 8});
+    assertThat(parts.touched(first)).isEqualTo(bits(0));
+    assertThat(parts.touched(second)).isEqualTo(bits(0, 1));
+
+    Accumulator sum = aggregator("fedavg").zero(PARTS, new Aggregator.Cohort(2, 40, parts));
+    sum.add(first, 10, parts.touched(first));
+    sum.add(second, 30, parts.touched(second));
+    // (10 x 1 + 30 x 3) / 40; 2 of 10 and 0 of 30; 5 of the second alone; nobody; plain means.
+    assertThat(sum.result().toArray()).containsExactly(2.5f, 0.5f, 0, 5, 0, 0, 1, 7);
+
+    // Where everybody trained everything it is the plain mean, to the bit.
+    Accumulator all = aggregator("fedavg").zero(PARTS, new Aggregator.Cohort(2, 40, parts));
+    Accumulator plain = aggregator("fedavg").zero(PARTS, new Aggregator.Cohort(2, 40));
+    for (TaskVector update : List.of(first, second)) {
+      all.add(update, 13, parts.all());
+      plain.add(update, 13);
+    }
+    assertThat(all.result()).isEqualTo(plain.result());
+  }
+
+  @Test
+  void supportDoesNotDependOnOrderOrTreeShape() {
+    ParameterLayout layout = ParameterLayout.of(Map.of("a", List.of(7, 31), "b", List.of(5, 3)));
+    Stretches parts = Stretches.of(layout, name -> true);
+    int clients = 9;
+    Aggregator.Cohort cohort = new Aggregator.Cohort(clients, 450, parts);
+    Aggregator aggregator = aggregator("fedavg");
+    TaskVector[] updates = new TaskVector[clients];
+    BitSet[] trained = new BitSet[clients];
+    for (int i = 0; i < clients; i++) {
+      float[] values = Philox.of(5, "update", i).gaussian(layout.size(), 0.01 * (i + 1));
+      trained[i] = BitSet.valueOf(new long[] {Philox.of(6, "parts", i).longAt(0) & 0xFFF});
+      updates[i] = TaskVector.wrap(layout, values);
+    }
+    Accumulator straight = aggregator.zero(layout, cohort);
+    Accumulator left = aggregator.zero(layout, cohort);
+    Accumulator right = aggregator.zero(layout, cohort);
+    for (int i = 0; i < clients; i++) {
+      straight.add(updates[i], 10 * (i + 1), trained[i]);
+      int back = clients - 1 - i;
+      (i % 3 == 0 ? left : right).add(updates[back], 10 * (back + 1), trained[back]);
+    }
+    Accumulator joined = aggregator.fromBytes(right.toBytes(), layout, cohort);
+    joined.merge(left);
+    assertThat(joined.result()).isEqualTo(straight.result());
+    assertThat(joined.toBytes()).isEqualTo(straight.toBytes());
+    assertThatThrownBy(
+            () -> aggregator.fromBytes(right.toBytes(), layout, new Aggregator.Cohort(9, 450)))
+        .isInstanceOf(FormatException.class)
+        .hasMessageContaining("partial sums");
+  }
+
+  @Test
+  void bitsForPartsThatAreNotThereAreRefused() {
+    Stretches parts = Stretches.of(PARTS, "experts"::equals);
+    assertThat(parts.parts(bits(0, 2).toByteArray())).isEqualTo(bits(0, 2));
+    assertThat(parts.parts(new byte[0])).isEqualTo(bits());
+    for (byte[] bad : List.of(bits(3).toByteArray(), new byte[2], new byte[1000])) {
+      assertThatThrownBy(() -> parts.parts(bad))
+          .isInstanceOf(FormatException.class)
+          .hasMessageContaining("more than the 3");
+    }
+    assertThatThrownBy(() -> Stretches.NONE.parts(new byte[] {1}))
+        .isInstanceOf(FormatException.class);
   }
 }

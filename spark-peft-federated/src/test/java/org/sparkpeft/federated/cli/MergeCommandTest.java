@@ -26,6 +26,7 @@ import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.merge.adapter.AdapterFile;
 
 class MergeCommandTest {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -490,6 +491,31 @@ class MergeCommandTest {
     assertThat(floats(adapter, "q.lora_A.weight")).containsExactly(0, 3);
     assertThat(floats(adapter, "q.lora_B.weight")).containsExactly(0);
 
+    // Each tensor keeps at least one.
+    other("compress", "--adapter", "x", "--density", "0.34", "--selection", "tensor", "--out", "t");
+    assertThat(AdapterFile.read(folder.resolve("t")).pipeline())
+        .isEqualTo("topk(0.34, tensor)|ternary(mean)");
+    other("decompress", "t", "--out", "back");
+    AdapterDirectory each = AdapterDirectory.read(folder.resolve("back"));
+    assertThat(floats(each, "q.lora_A.weight")).containsExactly(0, 3);
+    assertThat(floats(each, "q.lora_B.weight")).containsExactly(3);
+
+    CommandResult nowhere = other("compress", "--adapter", "x", "--selection", "row", "--out", "y");
+    assertThat(nowhere.exitCode()).isEqualTo(2);
+    assertThat(nowhere.error()).contains("--selection", "row", "global or tensor");
+    CommandResult twice =
+        other(
+            "compress",
+            "--adapter",
+            "x",
+            "--selection",
+            "tensor",
+            "--pipeline",
+            "topk(0.1)|fp16",
+            "--out",
+            "y");
+    assertThat(twice.exitCode()).isEqualTo(2);
+    assertThat(twice.error()).contains("--selection", "topk(0.1, tensor)");
     assertThat(other("compress", "--adapter", "x", "--density", "0", "--out", "y").exitCode())
         .isEqualTo(2);
     CommandResult wrong =

@@ -300,6 +300,51 @@ class SparkPeftTest {
   }
 
   @Test
+  void predictTakesNamedAdapters() {
+    run(
+        "predict",
+        "--adapter",
+        "a=x/a",
+        "--adapter",
+        "b-2=/y/b:-0.5",
+        "--adapter",
+        "c=z:1:2e-1",
+        "--head",
+        "b-2",
+        "--model",
+        "bundled:m",
+        "--text",
+        "t");
+
+    assertThat(((PredictRequest) actions.asked.get(1)).source())
+        .isEqualTo(
+            new AdapterSource.Stack(
+                List.of(
+                    new AdapterSource.Named("a", folder.resolve("x/a").toString(), 1),
+                    new AdapterSource.Named("b-2", "/y/b", -0.5f),
+                    new AdapterSource.Named("c", folder.resolve("z:1").toString(), 0.2f)),
+                new ModelConfig("bundled:m", "text-classification", 64, "auto", false),
+                List.of(),
+                "b-2"));
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "--adapter a --adapter b,                several need names",
+    "--adapter a=x --adapter a=y,            a name of its own",
+    "--adapter a=x --head b,                 must be one of [a]",
+    "--adapter x --head b,                   is for several adapters",
+    "--adapter a=x:1.2.3,                    1.2.3 is no weight"
+  })
+  void namedAdaptersThatCannotBeAreRefused(String options, String message) {
+    List<String> args = new ArrayList<>(List.of("evaluate", "--data", "d", "--model", "m"));
+    args.addAll(List.of(options.strip().split(" ")));
+    CommandResult result = run(args.toArray(String[]::new));
+    assertThat(result.exitCode()).isEqualTo(2);
+    assertThat(result.error()).contains(message);
+  }
+
+  @Test
   void textsKeepTheirOrder() throws IOException {
     finishedRun();
 

@@ -19,6 +19,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.train.Evaluation;
@@ -260,8 +261,15 @@ class MergeSearchTest {
     assertThat(found).isLessThan(loss(bad));
   }
 
-  @Test
-  void compressionIsFoundOnValidationData() {
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        "global; ternary(sigma; topk(0.05)|ternary(sigma, 0.5); topk(0.5)|ternary(sigma, 10)",
+        "tensor; , tensor)|ternary(mean; topk(0.05, tensor)|ternary(mean); topk(0.5, tensor)|ternary(mean, 3)"
+      })
+  void compressionIsFoundOnValidationData(
+      String selection, String stages, String corner, String otherCorner) {
     Path file = folder.resolve("good.spta");
     JobMain.main(
         new String[] {
@@ -272,16 +280,18 @@ class MergeSearchTest {
           validation.toString(),
           "--metric",
           "loss",
+          "--selection",
+          selection,
           "--out",
           file.toString()
         });
     String pipeline = AdapterFile.read(file).pipeline();
-    assertThat(pipeline).startsWith("topk(").contains("ternary(sigma");
+    assertThat(pipeline).startsWith("topk(").contains(stages);
     JobMain.main(
         new String[] {"decompress", file.toString(), "--out", folder.resolve("again").toString()});
     double best = loss(folder.resolve("again"));
     // No other of the grid is better; two of its corners stand for all.
-    for (String other : List.of("topk(0.05)|ternary(sigma, 0.5)", "topk(0.5)|ternary(sigma, 10)")) {
+    for (String other : List.of(corner, otherCorner)) {
       Path tried = folder.resolve("tried.spta");
       AdapterFile.compress(good, Optional.empty(), Pipeline.parse(other), tried)
           .decompress(folder.resolve("tried"), Optional.empty());

@@ -41,9 +41,9 @@ import org.sparkpeft.core.vector.ParameterVector;
  * more with {@code matrixv2}. Scales are not divided by ranks.
  *
  * <p>The paper computes a stream for each task beside a shared one; here each example has one task,
- * so one stream, whose input is its own at every layer. Federated: the mean of a task's factors
- * counts clients without that task as unchanged. Weight decay leaves task factors alone, since an
- * example of another task says nothing about them.
+ * so one stream, whose input is its own at every layer. Federated: a task's factors are averaged
+ * over the clients that have the task. Weight decay leaves task factors alone, since an example of
+ * another task says nothing about them.
  */
 public final class MtLora implements PeftMethod<MtLora.Config> {
   private static final Pattern LAYER = Pattern.compile(".*?\\.[^.]*\\.(\\d+)\\..*");
@@ -211,7 +211,7 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
 
     @Override
     public TensorRole role(String tensor) {
-      return tensor.contains(".task_lora_") ? TensorRole.FACTOR.undecayed() : TensorRole.FACTOR;
+      return tensor.contains(".task_lora_") ? TensorRole.FACTOR.bySlices() : TensorRole.FACTOR;
     }
 
     /** A Kaiming-uniform with a = sqrt 5, B zero. */

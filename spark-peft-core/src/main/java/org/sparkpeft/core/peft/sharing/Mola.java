@@ -41,8 +41,9 @@ import org.sparkpeft.core.vector.ParameterVector;
  * adapted modules together, {@code f_e} the share of choices that fell on expert e and {@code P_e}
  * its mean probability; 1 when routing is uniform. Padding counts in neither.
  *
- * <p>Federated: experts are matched by number from a common start and averaged as factors; the
- * balance loss keeps routers from drifting apart.
+ * <p>Federated: experts are matched by number from a common start and averaged as factors, each
+ * over the clients that routed a token to it; the balance loss keeps routers from drifting apart.
+ * So that it shows who did, experts do not decay.
  */
 public final class Mola implements PeftMethod<Mola.Config> {
   private static final Pattern LAYER = Pattern.compile("\\.(\\d+)\\.");
@@ -178,7 +179,9 @@ public final class Mola implements PeftMethod<Mola.Config> {
 
     @Override
     public TensorRole role(String tensor) {
-      return TensorRole.FACTOR;
+      return tensor.endsWith(".mola_A") || tensor.endsWith(".mola_B")
+          ? TensorRole.FACTOR.bySlices()
+          : TensorRole.FACTOR;
     }
 
     /** Router and A uniform within 1/sqrt(in), B zero. */

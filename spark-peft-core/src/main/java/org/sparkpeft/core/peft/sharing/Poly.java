@@ -47,7 +47,7 @@ import org.sparkpeft.core.vector.ParameterVector;
  * the B, not the mean of products. Both are saved as Poly files; the latter with equal skills.
  *
  * <p>Federated: skills are matched by number from a common start. A client moves the logits of its
- * own tasks only, so that the mean moves a task's row by the share of the clients that have it.
+ * own tasks only, and a task's row is averaged over the clients that have it.
  */
 public final class Poly implements PeftMethod<Poly.Config> {
   private static final float EPSILON = 1e-12f;
@@ -257,9 +257,8 @@ public final class Poly implements PeftMethod<Poly.Config> {
 
     @Override
     public TensorRole role(String tensor) {
-      // Undecayed, so that a row whose task a client does not have stays as it is.
       return tensor.endsWith("module_logits")
-          ? TensorRole.FACTOR.withRate(config.routerLrRatio()).undecayed()
+          ? TensorRole.FACTOR.withRate(config.routerLrRatio()).bySlices()
           : TensorRole.FACTOR;
     }
 

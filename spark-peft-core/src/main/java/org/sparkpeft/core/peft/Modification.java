@@ -4,8 +4,8 @@ import ai.djl.ndarray.NDArray;
 import java.util.function.UnaryOperator;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.Norm;
 import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
 
 /**
  * One place at which a method acts, for one step: a position, an insertion form and a function.
@@ -159,8 +159,7 @@ public sealed interface Modification {
       implements Modification {
     @Override
     public Modification weighted(float weight) {
-      return new OnTensor(
-          path, insertion, value -> mix(value, change.apply(value), weight));
+      return new OnTensor(path, insertion, value -> mix(value, change.apply(value), weight));
     }
   }
 
@@ -236,8 +235,7 @@ public sealed interface Modification {
     public Modification weighted(float weight) {
       return new OnAttention(
           path,
-          (key, value, query, heads) ->
-              mix(heads, change.apply(key, value, query, heads), weight));
+          (key, value, query, heads) -> mix(heads, change.apply(key, value, query, heads), weight));
     }
   }
 

@@ -38,8 +38,7 @@ final class FusedExport {
           .forEach(
               (name, shape) -> {
                 float[] values = changed.get(name);
-                values =
-                    values == null ? model.backbone().frozen(name) : finite(name, values);
+                values = values == null ? model.backbone().frozen(name) : finite(name, values);
                 if (!sharesTable(model, module, changed)) {
                   tensors.add(
                       TensorData.ofFloats(
@@ -48,7 +47,10 @@ final class FusedExport {
               });
     }
     return ModelDirectory.save(
-        target, config(model, tensors), TensorData.byName(tensors), model.directory().companionFiles());
+        target,
+        config(model, tensors),
+        TensorData.byName(tensors),
+        model.directory().companionFiles());
   }
 
   /** Whether a module needs no tensor of its own: it is an embedding's table, and still will be. */

@@ -129,8 +129,7 @@ public final class LocalTrainer {
         List<int[]> group = batches.of(update);
         Map<String, float[]> probes = new TreeMap<>();
         for (int micro = 0; micro < group.size(); micro++) {
-          ExampleBatch batch =
-              model.batch(examples, group.get(micro), objective.pairs());
+          ExampleBatch batch = model.batch(examples, group.get(micro), objective.pairs());
           Philox random = dropout.child(update).child(micro);
           double loss =
               addGradient(
@@ -299,8 +298,8 @@ public final class LocalTrainer {
 
   /**
    * The model's outputs for every example, in the examples' order: logits; for tasks with outputs
-   * for each token, those of all tokens one after the other, virtual ones in front; for sentence embeddings, the first
-   * text's unit vector.
+   * for each token, those of all tokens one after the other, virtual ones in front; for sentence
+   * embeddings, the first text's unit vector.
    */
   public float[][] logits(ParameterVector parameters, TokenExamples examples) {
     return logits(own(parameters), examples);
@@ -381,7 +380,7 @@ public final class LocalTrainer {
       for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
           ExampleBatch batch = model.batch(examples, indices, pairs);
-            consumer.accept(batch, pass.outputs(step, batch));
+          consumer.accept(batch, pass.outputs(step, batch));
         }
       }
     }

@@ -15,7 +15,8 @@ import org.sparkpeft.core.model.HeadConfig;
  *     {@code token-classification}, {@code sentence-embedding}, {@code text-generation} (the next
  *     token) or {@code text2text-generation} (a decoder's tokens, given an encoder's)
  * @param labels names of the classes, in the order of the head's outputs; empty for {@code
- *     sentence-embedding}, where words are predicted and, where one value is predicted, for {@code regression}
+ *     sentence-embedding}, where words are predicted and, where one value is predicted, for {@code
+ *     regression}
  * @param pooling how a text becomes one vector: {@code cls}, the first token through the head of
  *     Hugging Face's class; {@code mean}, the mean of all tokens' last hidden states; {@code auto},
  *     which {@link #resolvedFor} decides and is {@code cls} before. Sentence embeddings are always

@@ -82,7 +82,9 @@ class EvaluationTest {
     }
     Evaluation e =
         score(
-            new RegressionObjective(1), predicted, ExampleBatch.of(examples, new int[] {0, 1, 2, 3}, false, 0));
+            new RegressionObjective(1),
+            predicted,
+            ExampleBatch.of(examples, new int[] {0, 1, 2, 3}, false, 0));
     assertThat(e.loss()).isCloseTo((0.25 + 0 + 1 + 4) / 4, Offset.offset(1e-6));
     double my = 1;
     double mp = 1.375;

@@ -61,7 +61,9 @@ final class GoldenCase {
     return isLanguageModel() && !base().startsWith("gpt2");
   }
 
-  /** The language model's logits of the first batch, {@code logits_init} or {@code logits_final}. */
+  /**
+   * The language model's logits of the first batch, {@code logits_init} or {@code logits_final}.
+   */
   TensorData logits(String name) {
     try (SafetensorsFile file = SafetensorsFile.open(folder.resolve("logits.safetensors"))) {
       return file.tensor(name);

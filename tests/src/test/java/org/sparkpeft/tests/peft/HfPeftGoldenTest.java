@@ -429,8 +429,7 @@ class HfPeftGoldenTest {
     try (TunableModel plain =
         TunableModel.load(
             fused, task, org.sparkpeft.core.peft.HeadOnlyConfig.defaults(), ComputeDevice.cpu())) {
-      logits(plain, plain.initialParameters(0), rows)
-          .isCloseTo(golden, "logits_final", tolerance);
+      logits(plain, plain.initialParameters(0), rows).isCloseTo(golden, "logits_final", tolerance);
     }
   }
 
@@ -442,7 +441,8 @@ class HfPeftGoldenTest {
         NDManager step = cpu.newManager()) {
       float[][] logits = new float[rows.batch(0).get(0).length][];
       for (int row = 0; row < logits.length; row++) {
-        ModelInput input = rows.input(row, directory.config().path("decoder_start_token_id").asInt());
+        ModelInput input =
+            rows.input(row, directory.config().path("decoder_start_token_id").asInt());
         NDArray hidden = model.forward(step, input, Tuning.NONE);
         logits[row] = model.logits(hidden, Tuning.NONE).toFloatArray();
       }

@@ -115,9 +115,12 @@ public final class AdaptionPrompt implements PeftMethod<AdaptionPrompt.Config> {
     if (blocks.size() < config.adapterLayers()) {
       throw new ConfigException(
           "adapter_layers",
-          "must be at most " + blocks.size() + ", the model's attention blocks named "
+          "must be at most "
+              + blocks.size()
+              + ", the model's attention blocks named "
               + (config.targetModules().isEmpty() ? "so" : config.targetModules())
-              + ", got " + config.adapterLayers());
+              + ", got "
+              + config.adapterLayers());
     }
     return new Attached(
         config,

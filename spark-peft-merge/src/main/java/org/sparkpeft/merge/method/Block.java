@@ -20,6 +20,9 @@ public final class Block {
   private final FloatBuffer asFloats;
   private final IntBuffer asInts;
   private final int[] marks;
+  private final int[] listed;
+  private final float[] largest;
+  private final float[] second;
   private long from;
   private int length;
 
@@ -36,6 +39,9 @@ public final class Block {
     this.asFloats = direct.asFloatBuffer();
     this.asInts = direct.asIntBuffer();
     this.marks = new int[capacity];
+    this.listed = new int[capacity];
+    this.largest = new float[capacity];
+    this.second = new float[capacity];
   }
 
   /** Says which entries the arrays hold: {@code [from, from + length)} of the tensor. */
@@ -97,5 +103,17 @@ public final class Block {
 
   int[] marks() {
     return marks;
+  }
+
+  int[] listed() {
+    return listed;
+  }
+
+  float[] largest() {
+    return largest;
+  }
+
+  float[] second() {
+    return second;
   }
 }

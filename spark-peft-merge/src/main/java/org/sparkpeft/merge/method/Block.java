@@ -14,6 +14,7 @@ public final class Block {
   public static final int USUAL = 4096;
 
   private final float[][] values;
+  private float[][] evidence = {};
   private final double[] first;
   private final int[] signs;
   private final int[] bits;
@@ -64,6 +65,16 @@ public final class Block {
   /** Values of one vector; the first {@link #length} count. May be changed. */
   public float[] values(int vector) {
     return values[vector];
+  }
+
+  /** Makes room for what {@link #evidence} gives. */
+  public void makeRoomForEvidence() {
+    evidence = new float[values.length][first.length];
+  }
+
+  /** Numbers that came with a vector's entries, where a method weighs those. */
+  public float[] evidence(int vector) {
+    return evidence[vector];
   }
 
   /** Position of the first entry within the tensor, row-major. */

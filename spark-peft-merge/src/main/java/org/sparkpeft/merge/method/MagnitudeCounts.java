@@ -70,8 +70,8 @@ public final class MagnitudeCounts implements Serializable {
   }
 
   /**
-   * Counts a vector's values of a block. Faster than {@link #add(float[], int)} where few lie in the
-   * window: compilers make vector code of all loops but the last, which looks at a quarter.
+   * Counts a vector's values of a block. Faster than {@link #add(float[], int)} where few lie in
+   * the window: compilers make vector code of all loops but the last, which looks at a quarter.
    */
   public void add(Block block, int vector) {
     int n = block.length();
@@ -114,10 +114,7 @@ public final class MagnitudeCounts implements Serializable {
   private static void andQuarters(int[] outside, int quarter, int[] all) {
     for (int i = 0; i < quarter; i++) {
       all[i] =
-          outside[i]
-              & outside[i + quarter]
-              & outside[i + 2 * quarter]
-              & outside[i + 3 * quarter];
+          outside[i] & outside[i + quarter] & outside[i + 2 * quarter] & outside[i + 3 * quarter];
     }
   }
 

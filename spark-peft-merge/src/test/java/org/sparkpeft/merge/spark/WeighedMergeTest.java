@@ -9,6 +9,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.Objects;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
@@ -186,7 +187,7 @@ class WeighedMergeTest {
         Models.config(),
         TensorData.byName(List.of(TensorData.ofFloats("w.gram", List.of(IN, IN), gram, DType.F32))),
         List.of());
-    return stored(path).get("w.gram");
+    return Objects.requireNonNull(stored(path).get("w.gram"));
   }
 
   private List<MergedTensor> regMeanTensors(List<Path> models, List<StoredTensor> grams) {

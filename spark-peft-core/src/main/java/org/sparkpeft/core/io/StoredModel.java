@@ -113,6 +113,15 @@ public final class StoredModel {
             + TOKENIZER);
   }
 
+  /**
+   * The tensors of one safetensors file, by name in UTF-8 order.
+   *
+   * @throws FormatException if it is malformed
+   */
+  public static SortedMap<String, StoredTensor> file(FileSource source, String file) {
+    return ofFile(source, file);
+  }
+
   private static SortedMap<String, StoredTensor> ofFile(FileSource source, String file) {
     SortedMap<String, StoredTensor> tensors = new TreeMap<>(ParameterLayout.UTF8_ORDER);
     try (ByteReader reader = source.open(file)) {

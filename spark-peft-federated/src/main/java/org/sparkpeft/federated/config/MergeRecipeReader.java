@@ -132,13 +132,18 @@ public final class MergeRecipeReader {
     for (Located item : fields.list(root, "models")) {
       if (item.value() instanceof Mapping entry) {
         Set<String> keys = new TreeSet<>(allowed);
-        keys.removeAll(Set.of("lambda", "normalize", "t", "decay", "threshold"));
+        keys.removeAll(Set.of("lambda", "normalize", "t", "decay", "threshold", "alpha"));
         keys.add("path");
+        evidenceKey(method).ifPresent(keys::add);
         fields.refuseUnknown(entry, keys, "models.");
         models.add(
-            model(fields.text(entry, "path", ""), item, fields.values(entry, allowed, "models.")));
+            model(
+                fields.text(entry, "path", ""),
+                item,
+                fields.values(entry, allowed, "models."),
+                evidence(entry, method)));
       } else {
-        models.add(model(fields.scalar(item, "models"), item, Map.of()));
+        models.add(model(fields.scalar(item, "models"), item, Map.of(), ""));
       }
     }
     MergeRecipe.Options defaults = MergeRecipe.Options.defaults();
@@ -167,6 +172,15 @@ public final class MergeRecipeReader {
         root.get("search")
             .flatMap(
                 given -> new SearchReader(folder, problems).read(given, method, options.seed())));
+  }
+
+  /** The key of the file that a method weighs a model by, if it does. */
+  private static Optional<String> evidenceKey(String method) {
+    return MergeKind.named(method).map(MergeKind::evidenceKey).filter(key -> !key.isEmpty());
+  }
+
+  private String evidence(Mapping model, String method) {
+    return evidenceKey(method).map(key -> fields.path(fields.text(model, key, ""), key)).orElse("");
   }
 
   /** What may be set for a method; all for adapters' methods, which have no table. */
@@ -200,11 +214,11 @@ public final class MergeRecipeReader {
     Set<String> allowed = new TreeSet<>(parameters(method));
     List<MergeRecipe.Model> models = new ArrayList<>();
     for (Located item : fields.list(rest, "models")) {
-      models.add(mergekitModel(item, Set.of("model", "parameters"), allowed));
+      models.add(mergekitModel(item, Set.of("model", "parameters"), allowed, method));
     }
     List<MergeRecipe.Slice> slices = new ArrayList<>();
     for (Located item : fields.list(rest, "slices")) {
-      slices.add(slice(item, allowed));
+      slices.add(slice(item, allowed, method));
     }
     String dtype = fields.text(rest, "out_dtype", fields.text(rest, "dtype", ""));
     MergeRecipe.Options d = MergeRecipe.Options.mergekit();
@@ -229,16 +243,22 @@ public final class MergeRecipeReader {
         Optional.empty());
   }
 
-  private MergeRecipe.Model mergekitModel(Located item, Set<String> keys, Set<String> allowed) {
+  private MergeRecipe.Model mergekitModel(
+      Located item, Set<String> keys, Set<String> allowed, String method) {
     if (!(item.value() instanceof Mapping entry)) {
-      return model(fields.scalar(item, "models"), item, Map.of());
+      return model(fields.scalar(item, "models"), item, Map.of(), "");
     }
-    fields.refuseUnknown(entry, keys, "models.");
+    Set<String> known = new TreeSet<>(keys);
+    evidenceKey(method).ifPresent(known::add);
+    fields.refuseUnknown(entry, known, "models.");
     return model(
-        fields.text(entry, "model", ""), item, fields.section(entry, allowed, "parameters"));
+        fields.text(entry, "model", ""),
+        item,
+        fields.section(entry, allowed, "parameters"),
+        evidence(entry, method));
   }
 
-  private MergeRecipe.Slice slice(Located item, Set<String> allowed) {
+  private MergeRecipe.Slice slice(Located item, Set<String> allowed, String method) {
     if (!(item.value() instanceof Mapping entry)) {
       fields.problem("slices", "must be sections with sources", item);
       return new MergeRecipe.Slice(List.of(), Map.of());
@@ -247,7 +267,7 @@ public final class MergeRecipeReader {
     List<MergeRecipe.Source> sources = new ArrayList<>();
     for (Located each : fields.list(entry, "sources")) {
       MergeRecipe.Model model =
-          mergekitModel(each, Set.of("model", "layer_range", "parameters"), allowed);
+          mergekitModel(each, Set.of("model", "layer_range", "parameters"), allowed, method);
       List<Integer> range = range(each);
       sources.add(new MergeRecipe.Source(model, range.get(0), range.get(1)));
     }
@@ -275,10 +295,11 @@ public final class MergeRecipeReader {
     return List.of(0, 1);
   }
 
-  private MergeRecipe.Model model(String path, Located item, Map<String, MergeValue> values) {
+  private MergeRecipe.Model model(
+      String path, Located item, Map<String, MergeValue> values, String evidence) {
     if (path.isEmpty()) {
       fields.problem("models", "each needs the path of a model", item);
     }
-    return new MergeRecipe.Model(fields.path(path, "models"), values);
+    return new MergeRecipe.Model(fields.path(path, "models"), values, evidence);
   }
 }

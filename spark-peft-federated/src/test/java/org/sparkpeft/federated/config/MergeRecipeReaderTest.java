@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.within;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -71,6 +72,38 @@ class MergeRecipeReaderTest {
     assertThat(travel.head()).endsWith("/conf/adapters/travel");
     assertThat(travel.label()).isEqualTo("topic");
     assertThat(search.tasks().get(0).label()).isEqualTo("label");
+  }
+
+  @Test
+  void filesThatModelsAreWeighedByStandBesideThem() {
+    MergeRecipe own =
+        parse(
+            """
+            method: fisher
+            models:
+              - {path: a, fisher: f/a.safetensors, weight: 2}
+              - {path: b, fisher: /f/b.safetensors}
+            normalize: false
+            """);
+    assertThat(own.models())
+        .extracting(MergeRecipe.Model::evidence)
+        .containsExactly("/recipes/f/a.safetensors", "/f/b.safetensors");
+    MergeRecipe mergekit =
+        parse(
+            """
+            merge_method: regmean
+            models:
+              - {model: a, gram: a.safetensors}
+              - {model: b, gram: b.safetensors}
+            parameters: {alpha: 0.5}
+            """);
+    assertThat(mergekit.models().get(1).evidence()).isEqualTo("/recipes/b.safetensors");
+    assertThat(mergekit.parameters()).containsKey("alpha");
+    assertThat(mergekit.with(Map.of(), mergekit.options(), Optional.empty()).models())
+        .isEqualTo(mergekit.models());
+    assertThatThrownBy(() -> parse("method: ties\nmodels: [{path: a, gram: x}, b]\n"))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining("gram");
   }
 
   @Test

@@ -14,12 +14,16 @@ public final class Block {
   public static final int USUAL = 4096;
 
   private final float[][] values;
+  private float[][] evidence = {};
   private final double[] first;
   private final int[] signs;
   private final int[] bits;
   private final FloatBuffer asFloats;
   private final IntBuffer asInts;
   private final int[] marks;
+  private final int[] listed;
+  private final float[] largest;
+  private final float[] second;
   private long from;
   private int length;
 
@@ -36,6 +40,9 @@ public final class Block {
     this.asFloats = direct.asFloatBuffer();
     this.asInts = direct.asIntBuffer();
     this.marks = new int[capacity];
+    this.listed = new int[capacity];
+    this.largest = new float[capacity];
+    this.second = new float[capacity];
   }
 
   /** Says which entries the arrays hold: {@code [from, from + length)} of the tensor. */
@@ -58,6 +65,16 @@ public final class Block {
   /** Values of one vector; the first {@link #length} count. May be changed. */
   public float[] values(int vector) {
     return values[vector];
+  }
+
+  /** Makes room for what {@link #evidence} gives. */
+  public void makeRoomForEvidence() {
+    evidence = new float[values.length][first.length];
+  }
+
+  /** Numbers that came with a vector's entries, where a method weighs those. */
+  public float[] evidence(int vector) {
+    return evidence[vector];
   }
 
   /** Position of the first entry within the tensor, row-major. */
@@ -97,5 +114,17 @@ public final class Block {
 
   int[] marks() {
     return marks;
+  }
+
+  int[] listed() {
+    return listed;
+  }
+
+  float[] largest() {
+    return largest;
+  }
+
+  float[] second() {
+    return second;
   }
 }

@@ -34,7 +34,7 @@ record BlockPlan(
     double[] factors = new double[weights.size()];
     for (int t = 0; t < factors.length; t++) {
       factors[t] = weights.get(t);
-      steps.get(t).apply(block.values(t), block.length(), block.from(), block.marks());
+      steps.get(t).apply(block, t);
     }
     combination.combine(block, factors, factor, out);
   }

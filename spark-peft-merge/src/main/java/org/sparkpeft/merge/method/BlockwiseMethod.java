@@ -32,6 +32,21 @@ public interface BlockwiseMethod extends MergeMethod, Serializable {
     return false;
   }
 
+  /** Whether every entry of every vector comes with a number of its own: {@link Block#evidence}. */
+  default boolean weighsEntries() {
+    return false;
+  }
+
+  /**
+   * Bytes a plan takes while it is at work on a tensor, beyond blocks.
+   *
+   * @param columns length of a row
+   * @param vectors number of vectors
+   */
+  default long workingBytes(int columns, int vectors) {
+    return 0;
+  }
+
   /**
    * Refuses what the method cannot take.
    *

@@ -90,12 +90,19 @@ final class Combine {
    * of which compilers make vector code. Values that do not agree are set to zero.
    */
   static void electByWeight(Block block, double[] weights, double factor, float[] out) {
-    int n = block.length();
     if (weights.length > TABLE_VECTORS) {
       electMany(block, weights, factor, out);
       return;
     }
     double[] factors = factors(weights, factor);
+    if (!SparseElection.run(block, weights, factors, out)) {
+      elect(block, weights, factors, out);
+    }
+  }
+
+  /** Election at every entry of a block. */
+  static void elect(Block block, double[] weights, double[] factors, float[] out) {
+    int n = block.length();
     int[] down = block.signs();
     int[] who = block.marks();
     if (weights.length == 3) {

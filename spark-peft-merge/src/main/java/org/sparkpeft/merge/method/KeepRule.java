@@ -27,34 +27,44 @@ public record KeepRule(int key, long tiesBefore) implements Serializable {
 
   /** Sets to zero what is not kept of the first {@code n} values, which start at {@code from}. */
   public void apply(float[] values, int n, long from) {
+    int[] bits = new int[n];
+    for (int i = 0; i < n; i++) {
+      bits[i] = Float.floatToRawIntBits(values[i]);
+    }
+    apply(bits, n, from);
+    for (int i = 0; i < n; i++) {
+      values[i] = Float.intBitsToFloat(bits[i]);
+    }
+  }
+
+  /** The same on the bits of the values, of which compilers make vector code. */
+  void apply(int[] bits, int n, long from) {
     int split = split(n, from);
-    zeroBelow(values, 0, split, key);
-    zeroBelow(values, split, n, key + 1);
+    zeroBelow(bits, 0, split, key);
+    zeroBelow(bits, split, n, key + 1);
   }
 
   /** Sets to zero what is kept. */
-  void drop(float[] values, int n, long from) {
+  void drop(int[] bits, int n, long from) {
     int split = split(n, from);
-    zeroFrom(values, 0, split, key);
-    zeroFrom(values, split, n, key + 1);
+    zeroFrom(bits, 0, split, key);
+    zeroFrom(bits, split, n, key + 1);
   }
 
   private int split(int n, long from) {
     return (int) Math.max(0, Math.min(n, tiesBefore - from));
   }
 
-  private static void zeroBelow(float[] values, int from, int to, int least) {
+  private static void zeroBelow(int[] bits, int from, int to, int least) {
     for (int i = from; i < to; i++) {
-      int bits = Float.floatToRawIntBits(values[i]);
       // All ones if the magnitude is at least the least: no branch to guess.
-      values[i] = Float.intBitsToFloat(bits & ((least - 1 - (bits & MAGNITUDE)) >> 31));
+      bits[i] &= (least - 1 - (bits[i] & MAGNITUDE)) >> 31;
     }
   }
 
-  private static void zeroFrom(float[] values, int from, int to, int least) {
+  private static void zeroFrom(int[] bits, int from, int to, int least) {
     for (int i = from; i < to; i++) {
-      int bits = Float.floatToRawIntBits(values[i]);
-      values[i] = Float.intBitsToFloat(bits & (((bits & MAGNITUDE) - least) >> 31));
+      bits[i] &= ((bits[i] & MAGNITUDE) - least) >> 31;
     }
   }
 }

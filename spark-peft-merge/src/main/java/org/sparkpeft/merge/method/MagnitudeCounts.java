@@ -69,6 +69,61 @@ public final class MagnitudeCounts implements Serializable {
     above += more;
   }
 
+  /**
+   * Counts a vector's values of a block. Faster than {@link #add(float[], int)} where few lie in
+   * the window: compilers make vector code of all loops but the last, which looks at a quarter.
+   */
+  public void add(Block block, int vector) {
+    int n = block.length();
+    if (window.equals(Window.FULL)) {
+      add(block.values(vector), n);
+      return;
+    }
+    int[] bits = block.toBits(vector);
+    int[] outside = block.marks();
+    above += compare(bits, window.low(), window.high(), outside, n);
+    int quarter = n / 4;
+    int[] all = block.signs();
+    andQuarters(outside, quarter, all);
+    for (int i = 0; i < quarter; i++) {
+      if (all[i] >= 0) {
+        count(bits, outside, i);
+        count(bits, outside, i + quarter);
+        count(bits, outside, i + 2 * quarter);
+        count(bits, outside, i + 3 * quarter);
+      }
+    }
+    for (int i = 4 * quarter; i < n; i++) {
+      count(bits, outside, i);
+    }
+  }
+
+  /** Makes {@code outside} negative for what is not in the window; gives how many lie above it. */
+  private static int compare(int[] bits, int low, int high, int[] outside, int n) {
+    for (int i = 0; i < n; i++) {
+      int key = bits[i] & KeepRule.MAGNITUDE;
+      outside[i] = (key - low) | (high - key);
+    }
+    int more = 0;
+    for (int i = 0; i < n; i++) {
+      more += (high - (bits[i] & KeepRule.MAGNITUDE)) >>> 31;
+    }
+    return more;
+  }
+
+  private static void andQuarters(int[] outside, int quarter, int[] all) {
+    for (int i = 0; i < quarter; i++) {
+      all[i] =
+          outside[i] & outside[i + quarter] & outside[i + 2 * quarter] & outside[i + 3 * quarter];
+    }
+  }
+
+  private void count(int[] bits, int[] outside, int i) {
+    if (outside[i] >= 0) {
+      bins[((bits[i] & KeepRule.MAGNITUDE) - window.low()) >>> window.shift()]++;
+    }
+  }
+
   /** The same counts for the way back from a task: without the empty bins. */
   public Part part() {
     int filled = 0;

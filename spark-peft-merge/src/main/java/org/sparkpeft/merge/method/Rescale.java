@@ -30,7 +30,7 @@ public enum Rescale {
           for (int t = 0; t < n; t++) {
             float[] values = block.values(t);
             all[t] = addMagnitudes(all[t], values, block.length());
-            steps.get(t).apply(values, block.length(), block.from(), block.marks());
+            steps.get(t).apply(block, t);
             kept[t] = addMagnitudes(kept[t], values, block.length());
           }
         });

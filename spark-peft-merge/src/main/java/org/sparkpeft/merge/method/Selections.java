@@ -27,7 +27,7 @@ final class Selections {
           block -> {
             for (int t = 0; t < found.length; t++) {
               if (!searches.get(t).isFound()) {
-                found[t].add(block.values(t), block.length());
+                found[t].add(block, t);
               }
             }
           });

@@ -10,6 +10,19 @@ public interface TensorPlan extends Serializable {
   /** Merges a block, whose values are changed; {@code out} gets {@link Block#length} values. */
   void merge(Block block, float[] out);
 
+  /** Whether one worker merges the whole tensor, because {@link #open} is expensive. */
+  default boolean wholeTensor() {
+    return false;
+  }
+
+  /**
+   * Called where a piece is merged, before its first block: the plan that does it. What takes much
+   * memory is made here, so that it is there for no longer than the piece.
+   */
+  default TensorPlan open(TensorScan tensor) {
+    return this;
+  }
+
   /** Whether blocks must end at ends of rows. */
   boolean wholeRows();
 }

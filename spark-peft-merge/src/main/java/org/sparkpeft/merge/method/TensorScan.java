@@ -22,6 +22,15 @@ public interface TensorScan {
   long identity(int vector);
 
   /**
+   * Reads what came with a vector for this tensor.
+   *
+   * @param step entries that the visitor gets at once, but for the last time; the array is reused
+   */
+  default void forEachEvidence(int vector, int step, Consumer<float[]> visitor) {
+    throw new IllegalStateException(name() + " has no evidence");
+  }
+
+  /**
    * Reads the tensor once from its first entry to its last.
    *
    * @param wholeRows whether blocks end at ends of rows

@@ -7,12 +7,8 @@ import org.sparkpeft.merge.compress.TopKSelection;
 
 /** What happens to one vector's entries before the vectors are combined: the sparsify step. */
 sealed interface VectorStep extends Serializable {
-  /**
-   * Changes the first {@code n} values, which start at {@code from} within their tensor.
-   *
-   * @param scratch at least {@code n} long
-   */
-  void apply(float[] values, int n, long from, int[] scratch);
+  /** Changes a vector's values in a block; may use the block's marks and bits. */
+  void apply(Block block, int vector);
 
   /** Whether it needs complete rows. */
   default boolean wholeRows() {
@@ -22,30 +18,35 @@ sealed interface VectorStep extends Serializable {
   /** Nothing happens. */
   record None() implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, int[] scratch) {}
+    public void apply(Block block, int vector) {}
   }
 
   /** The largest magnitudes stay. */
   record Keep(KeepRule rule) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, int[] scratch) {
-      rule.apply(values, n, from);
+    public void apply(Block block, int vector) {
+      rule.apply(block.toBits(vector), block.length(), block.from());
+      block.fromBits(vector);
     }
   }
 
   /** The largest magnitudes stay, without the very largest. */
   record Band(KeepRule rule, KeepRule outliers) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, int[] scratch) {
-      rule.apply(values, n, from);
-      outliers.drop(values, n, from);
+    public void apply(Block block, int vector) {
+      int[] bits = block.toBits(vector);
+      rule.apply(bits, block.length(), block.from());
+      outliers.drop(bits, block.length(), block.from());
+      block.fromBits(vector);
     }
   }
 
   /** The same in each row of {@code columns}: outliers first, then the largest of what is left. */
   record RowBand(int columns, int outliers, int kept) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, int[] scratch) {
+    public void apply(Block block, int vector) {
+      float[] values = block.values(vector);
+      int n = block.length();
       for (int row = 0; row < n; row += columns) {
         int[] both = TopKSelection.indices(values, row, row + columns, outliers + kept);
         int[] top = TopKSelection.indices(values, row, row + columns, outliers);
@@ -77,8 +78,11 @@ sealed interface VectorStep extends Serializable {
    */
   record Drop(Draw random, double density, double factor) implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, int[] scratch) {
-      random.numbers(from, n, scratch);
+    public void apply(Block block, int vector) {
+      float[] values = block.values(vector);
+      int n = block.length();
+      int[] scratch = block.marks();
+      random.numbers(block.from(), n, scratch);
       long limit = (long) Math.ceil(density * 0x1p32);
       for (int i = 0; i < n; i++) {
         // All ones where the number is below the limit: no branch to guess.
@@ -99,13 +103,16 @@ sealed interface VectorStep extends Serializable {
   record RankedDrop(Draw random, int columns, double density, double epsilon, double factor)
       implements VectorStep {
     @Override
-    public void apply(float[] values, int n, long from, int[] scratch) {
+    public void apply(Block block, int vector) {
+      float[] values = block.values(vector);
+      int n = block.length();
+      int[] scratch = block.marks();
       double[] probability = new double[n];
       Sparsifiers.Della della = new Sparsifiers.Della(density, epsilon);
       for (int row = 0; row < n; row += columns) {
         della.probabilities(values, row, columns, probability);
       }
-      random.numbers(from, n, scratch);
+      random.numbers(block.from(), n, scratch);
       for (int i = 0; i < n; i++) {
         double by = factor == 0 ? 1 / probability[i] : factor;
         boolean stays = (scratch[i] & 0xffffffffL) * 0x1p-32 < probability[i];

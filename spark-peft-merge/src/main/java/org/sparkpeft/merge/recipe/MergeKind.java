@@ -54,6 +54,11 @@ public enum MergeKind {
       "gamma",
       "normalize",
       "lambda"),
+  PCB(true, false, Map.of("density", 0.1), "weight", "density", "lambda"),
+  /** Entries weighted by each model's Fisher information, from files of that. */
+  FISHER(false, true, Map.of(), "weight", "normalize"),
+  /** Linear layers by least squares, with each model's Gram matrices, from files of those. */
+  REGMEAN(false, false, Map.of("alpha", 0.9), "alpha"),
   SLERP(false, false, Map.of("t", 0.5), "t"),
   MULTI_SLERP(false, true, Map.of(), "weight"),
   MODEL_STOCK(true, false, Map.of()),
@@ -93,6 +98,15 @@ public enum MergeKind {
   /** Whether models are merged as differences to a base model. */
   public boolean needsBase() {
     return needsBase;
+  }
+
+  /** The key of a model's file that the method weighs it by; empty for most. */
+  public String evidenceKey() {
+    return switch (this) {
+      case FISHER -> "fisher";
+      case REGMEAN -> "gram";
+      default -> "";
+    };
   }
 
   /** What can be set. */

@@ -39,10 +39,20 @@ public record MergeRecipe(
         .throwIfAny();
   }
 
-  /** A model and what is set for it alone. */
-  public record Model(String path, Map<String, MergeValue> parameters) {
+  /**
+   * A model and what is set for it alone.
+   *
+   * @param evidence safetensors file that the method weighs it by, or empty: Fisher information for
+   *     fisher, Gram matrices for regmean
+   */
+  public record Model(String path, Map<String, MergeValue> parameters, String evidence) {
     public Model {
       parameters = Map.copyOf(parameters);
+    }
+
+    /** Without evidence. */
+    public Model(String path, Map<String, MergeValue> parameters) {
+      this(path, parameters, "");
     }
   }
 
@@ -144,7 +154,7 @@ public record MergeRecipe(
                 model -> {
                   Map<String, MergeValue> own = new TreeMap<>(model.parameters());
                   own.keySet().removeAll(replaced.keySet());
-                  return new Model(model.path(), own);
+                  return new Model(model.path(), own, model.evidence());
                 })
             .toList();
     return new MergeRecipe(without, slices, base, method, merged, newOptions, mergekit, newSearch);

@@ -9,6 +9,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.DType;
 import org.sparkpeft.core.io.StoredTensor;
+import org.sparkpeft.merge.method.Average;
 import org.sparkpeft.merge.method.Combination;
 import org.sparkpeft.merge.method.Share;
 import org.sparkpeft.merge.spark.MergedTensor;
@@ -18,11 +19,13 @@ final class RecipeTensors {
   private final MergeRecipe recipe;
   private final MergeKind kind;
   private final RecipeModels models;
+  private final ModelEvidence evidence;
 
   RecipeTensors(MergeRecipe recipe, MergeKind kind, RecipeModels models) {
     this.recipe = recipe;
     this.kind = kind;
     this.models = models;
+    this.evidence = new ModelEvidence(kind);
   }
 
   /**
@@ -62,17 +65,22 @@ final class RecipeTensors {
     }
     if (settings.on("normalize")
         && kind != MergeKind.LINEAR
+        && kind != MergeKind.FISHER
         && MethodOfKind.combination(kind) == Combination.LINEAR) {
       shares = normalized(shares);
     }
+    List<StoredTensor> theirs = evidence.of(origin.models(), origin.originals(), like);
     return new MergedTensor(
         origin.name(),
         like.shape(),
         dtype(like),
         sources,
         base(origin.originals().get(0)),
-        MethodOfKind.method(kind, settings, recipe.options()),
-        shares);
+        kind == MergeKind.REGMEAN && theirs.isEmpty()
+            ? new Average()
+            : MethodOfKind.method(kind, settings, recipe.options()),
+        shares,
+        theirs);
   }
 
   private @Nullable StoredTensor base(String name) {
@@ -101,6 +109,11 @@ final class RecipeTensors {
       case "bfloat16" -> DType.BF16;
       default -> like.dtype() == DType.F64 ? DType.F32 : like.dtype();
     };
+  }
+
+  /** See {@link ModelEvidence#requireUsed}. */
+  void requireAllUsed() {
+    evidence.requireUsed();
   }
 
   /** Refuses a number of models that the method cannot take. */

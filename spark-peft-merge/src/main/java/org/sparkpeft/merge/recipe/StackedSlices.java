@@ -142,6 +142,15 @@ final class StackedSlices {
         .filter(model -> model.path().equals(path))
         .forEach(model -> own.putAll(model.parameters()));
     own.putAll(source.model().parameters());
-    return new MergeRecipe.Model(path, own);
+    String evidence =
+        recipe.models().stream()
+            .filter(model -> model.path().equals(path))
+            .map(MergeRecipe.Model::evidence)
+            .findFirst()
+            .orElse("");
+    if (!source.model().evidence().isEmpty()) {
+      evidence = source.model().evidence();
+    }
+    return new MergeRecipe.Model(path, own, evidence);
   }
 }

@@ -32,6 +32,7 @@ final class WholeModels {
                         models,
                         Collections.nCopies(models.size(), name),
                         Map.of()))));
+    tensors.requireAllUsed();
     return merged;
   }
 

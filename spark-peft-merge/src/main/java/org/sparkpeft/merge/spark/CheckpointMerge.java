@@ -173,7 +173,9 @@ public final class CheckpointMerge {
       MergedTensor tensor = Objects.requireNonNull(shard.tensors().get(info.name()));
       MergePreparation.Prepared ready = prepared.get(info.name());
       int columns = ready == null || !ready.plan().wholeRows() ? 1 : tensor.columns();
-      for (Piece piece : Piece.cut(0, tensor.elements(), columns, pieceEntries)) {
+      boolean whole = ready != null && ready.plan().wholeTensor();
+      long most = whole ? Long.MAX_VALUE : pieceEntries;
+      for (Piece piece : Piece.cut(0, tensor.elements(), columns, most)) {
         tasks.add(
             new PieceMerge.Task(
                 ready == null ? tensor : ready.tensor(),

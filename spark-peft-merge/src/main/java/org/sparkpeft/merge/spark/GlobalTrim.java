@@ -173,7 +173,7 @@ final class GlobalTrim {
         progress,
         block -> {
           for (int t = 0; t < counts.size(); t++) {
-            counts.get(t).add(block.values(t), block.length());
+            counts.get(t).add(block, t);
           }
         });
     return new ArrayList<>(counts.stream().map(MagnitudeCounts::part).toList());

@@ -8,6 +8,7 @@ import java.util.stream.IntStream;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.merge.method.Block;
 import org.sparkpeft.merge.method.BlockwiseMethod;
+import org.sparkpeft.merge.method.SurveyedMethod;
 import org.sparkpeft.merge.method.VectorOrder;
 
 /** Puts tensors and their sources in the order in which a merge takes them. */
@@ -43,7 +44,8 @@ final class MergeOrder {
       BlockwiseMethod other = Objects.requireNonNull(tensor.method());
       if (tensor.sources().size() != merged.get(0).sources().size()
           || other.trimsGlobally() != method.trimsGlobally()
-          || other.ordered() != method.ordered()) {
+          || other.ordered() != method.ordered()
+          || other instanceof SurveyedMethod != method instanceof SurveyedMethod) {
         throw new IllegalArgumentException(
             "all tensors must come from as many models by one kind of method; "
                 + tensor.name()

@@ -12,8 +12,10 @@ import java.util.stream.IntStream;
 import org.sparkpeft.merge.method.Block;
 import org.sparkpeft.merge.method.BlockwiseMethod;
 import org.sparkpeft.merge.method.KeepRule;
+import org.sparkpeft.merge.method.SurveyedMethod;
 import org.sparkpeft.merge.method.TensorPlan;
 import org.sparkpeft.merge.method.VectorIdentity;
+import org.sparkpeft.merge.method.VectorSurvey;
 
 /**
  * What must be known before pieces of tensors are merged on their own: the order of the vectors,
@@ -54,6 +56,17 @@ final class MergePreparation {
     }
     BlockwiseMethod method = Objects.requireNonNull(merged.get(0).method());
     long total = merged.stream().mapToLong(MergedTensor::bytes).sum();
+    if (method instanceof SurveyedMethod surveyed) {
+      VectorSurvey vectors =
+          new FileSurvey(
+              merged,
+              workers,
+              pieceEntries,
+              reading,
+              bytes -> listener.progress("surveying", Math.min(bytes, total), total));
+      double[][] findings = surveyed.survey(vectors, merged.get(0).shares());
+      merged.replaceAll(tensor -> tensor.by(informed(tensor, findings)));
+    }
     List<KeepRule> trims = List.of();
     long[] offsets = new long[merged.size()];
     if (method.trimsGlobally()) {
@@ -87,6 +100,10 @@ final class MergePreparation {
       prepared.put(tensor.name(), new Prepared(tensor, plans.get(i)));
     }
     return prepared;
+  }
+
+  private static BlockwiseMethod informed(MergedTensor tensor, double[][] findings) {
+    return ((SurveyedMethod) Objects.requireNonNull(tensor.method())).informed(findings);
   }
 
   private static TensorPlan plan(PlanInput input, LongConsumer progress) {

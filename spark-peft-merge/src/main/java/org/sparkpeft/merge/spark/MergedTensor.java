@@ -19,6 +19,8 @@ import org.sparkpeft.merge.method.Share;
  * @param base what is subtracted from each and added to the result; null for none
  * @param method how they are merged; null copies the one source as it is
  * @param shares one for each source
+ * @param evidence what comes with each source for the method to weigh it by: its Fisher information
+ *     or Gram matrix; else empty
  */
 public record MergedTensor(
     String name,
@@ -27,18 +29,33 @@ public record MergedTensor(
     List<StoredTensor> sources,
     @Nullable StoredTensor base,
     @Nullable BlockwiseMethod method,
-    List<Share> shares)
+    List<Share> shares,
+    List<StoredTensor> evidence)
     implements Serializable {
   public MergedTensor {
     shape = List.copyOf(shape);
     sources = List.copyOf(sources);
     shares = List.copyOf(shares);
+    evidence = List.copyOf(evidence);
     if (sources.isEmpty()
         || (method == null && sources.size() != 1)
-        || (method != null && shares.size() != sources.size())) {
+        || (method != null && shares.size() != sources.size())
+        || (!evidence.isEmpty() && evidence.size() != sources.size())) {
       throw new IllegalArgumentException(
           name + " has " + sources.size() + " sources and " + shares.size() + " shares");
     }
+  }
+
+  /** Without evidence. */
+  public MergedTensor(
+      String name,
+      List<Integer> shape,
+      DType dtype,
+      List<StoredTensor> sources,
+      @Nullable StoredTensor base,
+      @Nullable BlockwiseMethod method,
+      List<Share> shares) {
+    this(name, shape, dtype, sources, base, method, shares, List.of());
   }
 
   /** A tensor that is taken over. */
@@ -50,11 +67,25 @@ public record MergedTensor(
   MergedTensor ordered(int... order) {
     List<StoredTensor> chosen = new ArrayList<>();
     List<Share> theirs = new ArrayList<>();
+    List<StoredTensor> known = new ArrayList<>();
     for (int t : order) {
       chosen.add(sources.get(t));
       theirs.add(shares.get(t));
+      if (!evidence.isEmpty()) {
+        known.add(evidence.get(t));
+      }
     }
-    return new MergedTensor(name, shape, dtype, chosen, base, method, theirs);
+    return new MergedTensor(name, shape, dtype, chosen, base, method, theirs, known);
+  }
+
+  /** The same, merged by another method. */
+  MergedTensor by(BlockwiseMethod other) {
+    return new MergedTensor(name, shape, dtype, sources, base, other, shares, evidence);
+  }
+
+  /** Whether each entry of each source comes with a number. */
+  boolean weighsEntries() {
+    return method != null && method.weighsEntries();
   }
 
   /** The same with one of its sources. */
@@ -62,9 +93,10 @@ public record MergedTensor(
     return ordered(source);
   }
 
-  /** Everything it is made of: its sources and, if there is one, the base. */
+  /** Everything it is made of: its sources, what came with them and, if there is one, the base. */
   List<StoredTensor> inputs() {
     List<StoredTensor> inputs = new ArrayList<>(sources);
+    inputs.addAll(evidence);
     if (base != null) {
       inputs.add(base);
     }

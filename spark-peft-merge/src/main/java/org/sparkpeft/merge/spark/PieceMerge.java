@@ -46,9 +46,10 @@ final class PieceMerge {
     return output.finish();
   }
 
-  private static void merge(Task task, TensorPlan plan, ReadPlan reading, PieceOutput output)
+  private static void merge(Task task, TensorPlan made, ReadPlan reading, PieceOutput output)
       throws IOException {
     MergedTensor tensor = task.tensor();
+    TensorPlan plan = made.open(new VectorReader.Scan(tensor, new long[0], reading));
     int step = VectorReader.capacity(tensor, plan.wholeRows());
     float[] out = new float[step];
     FloatWriter writer = new FloatWriter(tensor.dtype(), step);

@@ -34,19 +34,22 @@ record ReadPlan(boolean remote, int aheadBytes) implements Serializable {
       // Only methods that need whole rows have blocks as long as those; they are few.
       long entries = Math.max(Block.USUAL, tensor.columns());
       // Bytes, floats and sums of a block for each vector.
-      long need = entries * (32L * tensor.sources().size() + 64);
+      long need = entries * (40L * tensor.sources().size() + 80);
+      if (tensor.method() != null) {
+        need += tensor.method().workingBytes(tensor.columns(), tensor.sources().size());
+      }
       if (need > blocks) {
         blocks = need;
         where = tensor.name();
       }
-      models = Math.max(models, tensor.sources().size() + 1);
+      models = Math.max(models, tensor.inputs().size());
       remote |= tensor.inputs().stream().map(StoredTensor::file).anyMatch(Storage::isRemote);
     }
     if (blocks * threads > memoryBytes) {
       throw new DataException(
-          "rows of "
+          "merging "
               + where
-              + " need "
+              + " needs "
               + blocks * threads
               + " bytes in memory on "
               + threads

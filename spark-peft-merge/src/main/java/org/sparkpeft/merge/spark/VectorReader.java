@@ -16,6 +16,8 @@ final class VectorReader implements Closeable {
   private final Block block;
   private final float[] base;
   private final float[] scratch;
+  private final int ahead;
+  private TensorReader[] evidenceReaders = {};
 
   private VectorReader(int vectors, int capacity, int ahead) {
     this.readers = new TensorReader[vectors + 1];
@@ -24,6 +26,7 @@ final class VectorReader implements Closeable {
     }
     this.block = new Block(vectors, capacity);
     this.base = new float[capacity];
+    this.ahead = ahead;
     this.scratch = new float[capacity / 2 + 1];
   }
 
@@ -58,7 +61,24 @@ final class VectorReader implements Closeable {
     for (int t = 0; t < tensor.sources().size(); t++) {
       readVector(tensor, t, from, n, block.values(t), reference != null);
     }
+    if (tensor.weighsEntries()) {
+      readEvidence(tensor, from, n);
+    }
     return block.at(from, n);
+  }
+
+  private void readEvidence(MergedTensor tensor, long from, int n) {
+    int count = tensor.evidence().size();
+    if (evidenceReaders.length < count) {
+      evidenceReaders = new TensorReader[count];
+      for (int t = 0; t < count; t++) {
+        evidenceReaders[t] = new TensorReader(Storage.ANY, block.capacity(), ahead);
+      }
+      block.makeRoomForEvidence();
+    }
+    for (int t = 0; t < count; t++) {
+      evidenceReaders[t].read(tensor.evidence().get(t), from, n, block.evidence(t));
+    }
   }
 
   private void readVector(
@@ -108,6 +128,9 @@ final class VectorReader implements Closeable {
     for (TensorReader reader : readers) {
       reader.close();
     }
+    for (TensorReader reader : evidenceReaders) {
+      reader.close();
+    }
   }
 
   /** A tensor to a method's eyes. */
@@ -136,6 +159,18 @@ final class VectorReader implements Closeable {
     @Override
     public long identity(int vector) {
       return identities[vector];
+    }
+
+    @Override
+    public void forEachEvidence(int vector, int step, Consumer<float[]> visitor) {
+      StoredTensor evidence = tensor.evidence().get(vector);
+      float[] values = new float[step];
+      try (TensorReader reader = new TensorReader(Storage.ANY, step, plan.aheadBytes())) {
+        for (long at = 0; at < evidence.elements(); at += step) {
+          reader.read(evidence, at, (int) Math.min(step, evidence.elements() - at), values);
+          visitor.accept(values);
+        }
+      }
     }
 
     @Override

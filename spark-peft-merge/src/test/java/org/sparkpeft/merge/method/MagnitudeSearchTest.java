@@ -62,7 +62,12 @@ class MagnitudeSearchTest {
       KeepRule rule = find(new MagnitudeSearch(k), values, 3);
       assertThat(kept(rule, values)).as("seed " + seed).isEqualTo(expected);
       float[] rest = values.clone();
-      rule.drop(rest, rest.length, 0);
+      int[] bits = new int[rest.length];
+      Arrays.setAll(bits, i -> Float.floatToRawIntBits(rest[i]));
+      rule.drop(bits, bits.length, 0);
+      for (int i = 0; i < bits.length; i++) {
+        rest[i] = Float.intBitsToFloat(bits[i]);
+      }
       assertThat(kept(KeepRule.ALL, rest).length + expected.length)
           .isEqualTo(kept(KeepRule.ALL, values).length);
     }

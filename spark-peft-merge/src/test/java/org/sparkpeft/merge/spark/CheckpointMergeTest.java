@@ -32,6 +32,7 @@ import org.sparkpeft.merge.method.Combination;
 import org.sparkpeft.merge.method.Dare;
 import org.sparkpeft.merge.method.Della;
 import org.sparkpeft.merge.method.ModelStock;
+import org.sparkpeft.merge.method.PcbMerging;
 import org.sparkpeft.merge.method.Rescale;
 import org.sparkpeft.merge.method.Share;
 import org.sparkpeft.merge.method.Slerp;
@@ -56,6 +57,8 @@ class CheckpointMergeTest {
         new Breadcrumbs(0.3, 0.05, 0.4, Combination.LINEAR),
         new Breadcrumbs(0.3, 0.05, 0.4, Combination.TIES),
         new Breadcrumbs(0.3, 0.1, 0.4, Combination.TIES, true),
+        new PcbMerging(0.2, 0.9, true),
+        new PcbMerging(0.3, 1, false),
         new Slerp(0.3),
         new ModelStock());
   }

@@ -34,6 +34,13 @@ final class ExampleEncoder {
         case "token-classification" -> addWords(builder, row);
         case "sentence-embedding" ->
             builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
+        case "text-generation" -> {
+          WordTargets words = WordTargets.continuation(tokenizer, task, row.text(), row.pair());
+          builder.addTokenClasses(words.tokens(), words.labels());
+        }
+        case "text2text-generation" ->
+            builder.addTargets(
+                tokenizer.encode(row.text()), WordTargets.target(tokenizer, task, row.pair()));
         default -> throw new IllegalStateException("no encoding for task " + task.task());
       }
     }

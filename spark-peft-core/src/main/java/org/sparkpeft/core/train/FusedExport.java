@@ -45,6 +45,12 @@ final class FusedExport {
                         values == null ? model.backbone().frozen(name) : finite(name, values)));
               });
     }
+    model
+        .backbone()
+        .buffers()
+        .forEach(
+            (name, shape) ->
+                tensors.add(TensorData.ofFloats(name, shape, model.backbone().frozen(name))));
     return ModelDirectory.save(
         target, config(model), TensorData.byName(tensors), model.directory().companionFiles());
   }

@@ -42,7 +42,8 @@ import org.sparkpeft.tests.support.Project;
 /**
  * What Hugging Face's models compute, number by number: every folder under the system property
  * {@code golden.architectures.dir} (else {@code golden/architectures} in the shared folder):
- * outputs, losses, the gradient of every tensor, and the losses of four steps of training in full.
+ * outputs, losses, the gradient of every tensor, the losses of four steps of training in full, and
+ * what is generated.
  * Model types that are not supported are skipped; {@code golden.case}, a regular expression, picks
  * some.
  */
@@ -86,6 +87,7 @@ class ArchitectureGoldenTest {
             new ArchitectureCase(golden.get("cases").get(c), model.config().padId());
         checkOutputs(model, head, one, one.input(decoderIds(golden, c)));
       }
+      GenerationGolden.check(model, directory, golden);
       if (golden.has("training")) {
         new FullTraining(model, head, golden).check();
       }

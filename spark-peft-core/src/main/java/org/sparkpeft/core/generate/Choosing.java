@@ -40,8 +40,7 @@ final class Choosing {
    *
    * @param first number of the first text's example; decides with the seed what is drawn
    */
-  List<List<Generated>> run(
-      Decoding decoding, List<LogitsProcessor.Text> prompts, long first) {
+  List<List<Generated>> run(Decoding decoding, List<LogitsProcessor.Text> prompts, long first) {
     int copies = config.beams().numReturnSequences();
     List<Row> rows = new ArrayList<>();
     for (int i = 0; i < prompts.size() * copies; i++) {

@@ -124,8 +124,13 @@ public final class Generator {
     if (read > most) {
       throw new ConfigException(
           "generation.max_new_tokens",
-          budget + " new tokens after a prompt of " + prompt + " need " + read
-              + " positions; the model has " + most);
+          budget
+              + " new tokens after a prompt of "
+              + prompt
+              + " need "
+              + read
+              + " positions; the model has "
+              + most);
     }
   }
 

@@ -24,6 +24,8 @@ interface LogitsProcessor {
   }
 
   /**
+   * Changes the scores of the next token.
+   *
    * @param scores logits, or logarithms of probabilities, by token; changed in place, excluded
    *     tokens to negative infinity
    */

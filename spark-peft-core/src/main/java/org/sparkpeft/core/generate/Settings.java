@@ -112,9 +112,9 @@ record Settings(JsonNode json, String source) {
     JsonNode value = json.path(key);
     boolean harmless =
         isUnset(value)
-            || value.isBoolean() && !value.booleanValue()
-            || value.isArray() && value.isEmpty()
-            || value.isNumber() && value.doubleValue() == neutral;
+            || (value.isBoolean() && !value.booleanValue())
+            || (value.isArray() && value.isEmpty())
+            || (value.isNumber() && value.doubleValue() == neutral);
     if (!harmless) {
       throw new ConfigException(
           "generation." + key, "is not supported; got " + value + " in " + source);

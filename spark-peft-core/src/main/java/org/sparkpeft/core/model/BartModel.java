@@ -34,12 +34,15 @@ record BartModel(
     config.only("decoder_attention_heads", List.of(heads));
     config.only("tie_word_embeddings", List.of(true));
     config.only("is_decoder", List.of(false));
+    config.only("is_encoder_decoder", List.of(true));
+    config.only("tie_encoder_decoder", List.of(false));
     // Settings of relatives, which checkpoints carry along.
     config.only("normalize_before", List.of(false));
     config.only("normalize_embedding", List.of(true));
     config.only("add_final_layer_norm", List.of(false));
     config.only("static_position_embeddings", List.of(false));
     config.only("add_bias_logits", List.of(false));
+    config.only("extra_pos_embeddings", List.of(POSITION_OFFSET));
     int encoderLayers = config.count("encoder_layers");
     int decoderLayers = config.count("decoder_layers");
     return new BartModel(

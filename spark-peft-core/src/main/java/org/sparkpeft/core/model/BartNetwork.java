@@ -42,8 +42,7 @@ final class BartNetwork implements Network {
     this.head = new DecoderHead(head, frozen);
     this.frozen = frozen;
     ModelSizes sizes = config.sizes();
-    this.attention =
-        new AttentionKernel(manager, sizes.heads(), sizes.hidden() / sizes.heads());
+    this.attention = new AttentionKernel(manager, sizes.heads(), sizes.hidden() / sizes.heads());
     String base = DecoderHead.path(config.prefix(), head);
     this.words = frozen.embedding(base + "shared");
     this.encoder = stack(frozen, base + "encoder.", config.encoderLayers(), false);
@@ -57,9 +56,7 @@ final class BartNetwork implements Network {
       layers.add(
           new Layer(
               attention(frozen, layer + "self_attn"),
-              crosses
-                  ? Optional.of(attention(frozen, layer + "encoder_attn"))
-                  : Optional.empty(),
+              crosses ? Optional.of(attention(frozen, layer + "encoder_attn")) : Optional.empty(),
               frozen.linear(layer + "fc1"),
               frozen.linear(layer + "fc2"),
               frozen.layerNorm(layer + "final_layer_norm", EPSILON)));

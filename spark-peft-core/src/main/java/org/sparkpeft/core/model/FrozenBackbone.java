@@ -39,7 +39,8 @@ final class FrozenBackbone implements Backbone {
     this.buffers = architecture.buffers(head);
     this.manager = device.newManager();
     try {
-      this.frozen = FrozenLayers.load(
+      this.frozen =
+          FrozenLayers.load(
               manager,
               source,
               Stream.concat(modules.all().stream(), buffers.stream()).toList(),

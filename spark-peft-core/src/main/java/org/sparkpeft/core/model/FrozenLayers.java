@@ -136,7 +136,8 @@ final class FrozenLayers {
                   stored.put(name, found.get());
                 } else if (!module.isHead()) {
                   throw new FormatException(
-                      found.get(), "has shape " + actual + "; the configuration asks for " + wanted);
+                      found.get(),
+                      "has shape " + actual + "; the configuration asks for " + wanted);
                 }
               }
             });
@@ -154,9 +155,11 @@ final class FrozenLayers {
               .replace("LayerNorm.weight", "LayerNorm.gamma")
               .replace("LayerNorm.bias", "LayerNorm.beta"));
     }
-    if (name.endsWith(SHARED)) {
-      for (String copy : List.of("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")) {
-        names.add(name.substring(0, name.length() - SHARED.length()) + copy);
+    for (String shared : List.copyOf(names)) {
+      if (shared.endsWith(SHARED)) {
+        String before = shared.substring(0, shared.length() - SHARED.length());
+        names.add(before + "encoder.embed_tokens.weight");
+        names.add(before + "decoder.embed_tokens.weight");
       }
     }
     return names;

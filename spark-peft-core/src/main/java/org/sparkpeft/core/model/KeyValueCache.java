@@ -128,8 +128,7 @@ public final class KeyValueCache implements AutoCloseable {
     Shape shape = states.getShape(); // [batch, keys, size]
     try (states;
         NDArray flat = states.reshape(shape.get(0), -1)) {
-      NDArray picked =
-          Embedding.of(index, flat).reshape(index.size(), shape.get(1), shape.get(2));
+      NDArray picked = Embedding.of(index, flat).reshape(index.size(), shape.get(1), shape.get(2));
       picked.attach(manager);
       return picked;
     }

@@ -3,6 +3,7 @@ package org.sparkpeft.core.model;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * One layer of a model: what a parameter-efficient method needs to know to lay itself out.
@@ -138,11 +139,11 @@ public record ModuleSpec(
   /** The shape of one of {@link #tensors} in a checkpoint. */
   public List<Integer> storedShape(String tensor) {
     if (!tensor.equals(path + ".weight")) {
-      return tensors().get(tensor);
+      return Objects.requireNonNull(tensors().get(tensor));
     }
     if (!storage.shape.isEmpty()) {
       return storage.shape;
     }
-    return storage.transposed ? List.of(in, out) : tensors().get(tensor);
+    return storage.transposed ? List.of(in, out) : Objects.requireNonNull(tensors().get(tensor));
   }
 }

@@ -39,6 +39,7 @@ record T5Model(
   static T5Model of(ModelConfig config) {
     config.only("is_decoder", List.of(false));
     config.only("is_encoder_decoder", List.of(true));
+    config.only("tie_encoder_decoder", List.of(false));
     int encoderLayers = config.count("num_layers");
     int decoderLayers = config.count("num_decoder_layers", encoderLayers);
     String form = config.text("feed_forward_proj", "relu");
@@ -48,7 +49,10 @@ record T5Model(
     Optional<Activation> activation = Activation.named(name);
     if (activation.isEmpty()) {
       throw config.error(
-          "feed_forward_proj \"" + form + "\" is not supported; known are " + Activation.names()
+          "feed_forward_proj \""
+              + form
+              + "\" is not supported; known are "
+              + Activation.names()
               + ", also with gated- in front");
     }
     int buckets = config.count("relative_attention_num_buckets", 32);
@@ -56,7 +60,10 @@ record T5Model(
     if (buckets % 4 != 0 || farthest <= buckets / 2) {
       throw config.error(
           "relative_attention_num_buckets must be a multiple of 4 and at most twice"
-              + " relative_attention_max_distance, got " + buckets + " and " + farthest);
+              + " relative_attention_max_distance, got "
+              + buckets
+              + " and "
+              + farthest);
     }
     boolean tied = config.flag("tie_word_embeddings", true);
     return new T5Model(

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import org.sparkpeft.core.error.DataException;
@@ -107,6 +108,11 @@ public final class TextTokenizer implements AutoCloseable {
       encoded.add(encode(text));
     }
     return encoded;
+  }
+
+  /** The text of token ids, without special tokens. */
+  public String decode(int[] ids) {
+    return tokenizer.decode(Arrays.stream(ids).asLongStream().toArray(), true);
   }
 
   @Override

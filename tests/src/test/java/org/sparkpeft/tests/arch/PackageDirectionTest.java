@@ -62,7 +62,6 @@ class PackageDirectionTest {
         "core.generate",
         List.of(
             "core.model",
-            "core.text",
             "core.io",
             "core.engine",
             "core.random",

@@ -40,8 +40,7 @@ final class GenerationGolden {
       List<int[]> prompts = prompts(one.get("inputs"));
       String name = one.get("name").asText();
       List<List<Generated>> cached = generator.generate(prompts, config, Tuning.NONE);
-      List<List<Generated>> fresh =
-          generator.withoutCache().generate(prompts, config, Tuning.NONE);
+      List<List<Generated>> fresh = generator.withoutCache().generate(prompts, config, Tuning.NONE);
       for (int row = 0; row < prompts.size(); row++) {
         int[] expected = fresh(model, one.get("inputs"), one.get("sequences").get(row));
         assertThat(cached.get(row).get(0).tokens()).as(name).containsExactly(expected);
@@ -59,11 +58,7 @@ final class GenerationGolden {
   }
 
   private static void checkBeams(
-      Generator generator,
-      Backbone model,
-      ModelDirectory directory,
-      JsonNode beams,
-      JsonNode one) {
+      Generator generator, Backbone model, ModelDirectory directory, JsonNode beams, JsonNode one) {
     Map<String, Object> settings = settings(directory);
     one.get("settings")
         .properties()

@@ -23,6 +23,7 @@ import org.sparkpeft.core.error.DataException;
  */
 public final class ModelDirectory {
   private static final String CONFIG = StoredModel.CONFIG;
+  private static final String GENERATION = "generation_config.json";
   private static final String WEIGHTS = StoredModel.WEIGHTS;
   private static final String INDEX = StoredModel.INDEX;
 
@@ -66,6 +67,18 @@ public final class ModelDirectory {
   /** A copy of {@code config.json}, an object. */
   public JsonNode config() {
     return config.deepCopy();
+  }
+
+  /**
+   * {@code generation_config.json}, if the directory has one.
+   *
+   * @throws org.sparkpeft.core.error.FormatException if it is malformed
+   */
+  public Optional<JsonNode> generationConfig() {
+    Path file = path.resolve(GENERATION);
+    return Files.isRegularFile(file)
+        ? Optional.of(Json.readObject(file, Json.MAX_CONFIG_BYTES))
+        : Optional.empty();
   }
 
   /** {@code tokenizer.json}, if the directory has one. */

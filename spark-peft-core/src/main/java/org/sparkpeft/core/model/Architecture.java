@@ -1,6 +1,7 @@
 package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDManager;
+import java.util.List;
 
 /**
  * One architecture with the sizes of one {@code config.json}: which layers it has, known without
@@ -19,6 +20,16 @@ interface Architecture {
    * @throws org.sparkpeft.core.error.ConfigException if there is no such head for this model
    */
   ModuleTree modules(HeadConfig head);
+
+  /** Tensors of the checkpoint that are part of the computation but never trained. */
+  default List<ModuleSpec> buffers(HeadConfig head) {
+    return List.of();
+  }
+
+  /** Whether a decoder reads what an encoder made of the input. */
+  default boolean isEncoderDecoder() {
+    return false;
+  }
 
   /**
    * The computation over loaded layers.

@@ -2,6 +2,7 @@ package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 
@@ -26,6 +27,16 @@ public interface Backbone extends AutoCloseable {
 
   /** Modules whose weight is the table of an embedding, with the embedding's path. */
   Map<String, String> tied();
+
+  /** Tensors of the checkpoint that are never trained, with their shapes. */
+  default Map<String, List<Integer>> buffers() {
+    return Map.of();
+  }
+
+  /** Whether a decoder reads what an encoder made of the input. */
+  default boolean isEncoderDecoder() {
+    return false;
+  }
 
   /**
    * Last hidden states: of an encoder or a decoder, or of the decoder where there are both.

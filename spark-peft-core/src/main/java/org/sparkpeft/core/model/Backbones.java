@@ -17,12 +17,14 @@ public final class Backbones {
       new TreeMap<>();
 
   static {
+    ARCHITECTURES.put("bart", BartModel::of);
     ARCHITECTURES.put("bert", config -> encoder(new BertModel(), config));
     ARCHITECTURES.put("distilbert", config -> encoder(new DistilBertModel(), config));
     ARCHITECTURES.put("roberta", config -> encoder(new RobertaModel(), config));
     ARCHITECTURES.put("xlm-roberta", config -> encoder(new RobertaModel(), config));
     ARCHITECTURES.put("gpt2", Gpt2Model::of);
     ARCHITECTURES.put("llama", LlamaModel::of);
+    ARCHITECTURES.put("t5", T5Model::of);
   }
 
   private Backbones() {}

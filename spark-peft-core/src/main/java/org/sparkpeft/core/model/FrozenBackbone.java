@@ -4,8 +4,11 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.lang.ref.Cleaner;
 import java.lang.ref.Reference;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.stream.Stream;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.io.WeightSource;
 
@@ -17,6 +20,7 @@ final class FrozenBackbone implements Backbone {
   private final NDManager manager;
   private final Architecture architecture;
   private final ModuleTree modules;
+  private final List<ModuleSpec> buffers;
   private final FrozenLayers frozen;
   private final Network network;
   private final Cleaner.Cleanable tensors;
@@ -32,9 +36,16 @@ final class FrozenBackbone implements Backbone {
       ComputeDevice device) {
     this.architecture = architecture;
     this.modules = architecture.modules(head);
+    this.buffers = architecture.buffers(head);
     this.manager = device.newManager();
     try {
-      this.frozen = FrozenLayers.load(manager, source, modules, weights, architecture.prefix());
+      this.frozen =
+          FrozenLayers.load(
+              manager,
+              source,
+              Stream.concat(modules.all().stream(), buffers.stream()).toList(),
+              weights,
+              architecture.prefix());
       this.network = architecture.network(head, frozen, manager);
       this.tensors = CLEANER.register(this, new Release(network, manager));
     } catch (RuntimeException e) {
@@ -66,6 +77,18 @@ final class FrozenBackbone implements Backbone {
   @Override
   public Map<String, String> tied() {
     return Map.copyOf(frozen.tied());
+  }
+
+  @Override
+  public Map<String, List<Integer>> buffers() {
+    Map<String, List<Integer>> shapes = new LinkedHashMap<>();
+    buffers.forEach(buffer -> shapes.putAll(buffer.tensors()));
+    return shapes;
+  }
+
+  @Override
+  public boolean isEncoderDecoder() {
+    return architecture.isEncoderDecoder();
   }
 
   @Override

@@ -28,6 +28,9 @@ import org.sparkpeft.core.nn.RmsNorm;
  * ones call a norm's tensors gamma and beta; all are accepted.
  */
 final class FrozenLayers {
+  /** Table that encoder and decoder share; some checkpoints hold it under their names alone. */
+  private static final String SHARED = "shared.weight";
+
   private final Map<String, NDArray> tensors = new HashMap<>();
   private final Set<String> missing = new TreeSet<>();
   private final Map<String, String> tied = new HashMap<>();
@@ -35,17 +38,21 @@ final class FrozenLayers {
   private FrozenLayers() {}
 
   /**
-   * Reads the layers of {@code modules} into {@code manager}.
+   * Reads layers into {@code manager}.
    *
    * @param source what the weights are, for messages
    * @param family prefix of the family, for example {@code bert}
    * @throws FormatException naming tensors that are missing or have another shape
    */
   static FrozenLayers load(
-      NDManager manager, String source, ModuleTree modules, WeightSource weights, String family) {
+      NDManager manager,
+      String source,
+      List<ModuleSpec> modules,
+      WeightSource weights,
+      String family) {
     FrozenLayers layers = new FrozenLayers();
     List<String> absent = new ArrayList<>();
-    for (ModuleSpec module : modules.all()) {
+    for (ModuleSpec module : modules) {
       Map<String, String> stored = storedNames(module, weights, family);
       if (layers.repeatsTable(module, stored, weights)) {
         layers.tie(module);
@@ -148,6 +155,13 @@ final class FrozenLayers {
               .replace("LayerNorm.weight", "LayerNorm.gamma")
               .replace("LayerNorm.bias", "LayerNorm.beta"));
     }
+    for (String shared : List.copyOf(names)) {
+      if (shared.endsWith(SHARED)) {
+        String before = shared.substring(0, shared.length() - SHARED.length());
+        names.add(before + "encoder.embed_tokens.weight");
+        names.add(before + "decoder.embed_tokens.weight");
+      }
+    }
     return names;
   }
 
@@ -156,7 +170,10 @@ final class FrozenLayers {
         .tensors()
         .forEach(
             (name, shape) -> {
-              boolean identity = module.origin() == ModuleSpec.Origin.IDENTITY && shape.size() == 2;
+              boolean identity =
+                  module.origin() == ModuleSpec.Origin.IDENTITY
+                      && module.kind() == ModuleSpec.Kind.LINEAR
+                      && shape.size() == 2;
               tensors.put(
                   name,
                   identity

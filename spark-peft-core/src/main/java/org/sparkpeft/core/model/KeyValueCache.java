@@ -2,9 +2,11 @@ package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import ai.djl.ndarray.types.Shape;
 import java.util.HashMap;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.nn.Embedding;
 
 /**
  * Keys and values of the tokens that a decoder has read, by attention block, so that it reads only
@@ -95,6 +97,41 @@ public final class KeyValueCache implements AutoCloseable {
       textStart = pass.offset() + pass.virtualTokens();
     }
     return starts;
+  }
+
+  /**
+   * Puts other examples in the place of the present ones: some of them, in any order, any of them
+   * several times.
+   *
+   * @param rows for each example from now on, which of the present ones it goes on from
+   */
+  public void reorder(int[] rows) {
+    if (manager == null || length == 0) {
+      return;
+    }
+    try (NDManager scratch = manager.newSubManager()) {
+      NDArray index = scratch.create(rows);
+      blocks.replaceAll(
+          (path, block) ->
+              new Tuning.KeyValue(
+                  pick(manager, block.keys(), index), pick(manager, block.values(), index)));
+    }
+    int[] picked = new int[rows.length];
+    for (int i = 0; i < rows.length; i++) {
+      picked[i] = hidden[rows[i]];
+    }
+    hidden = picked;
+  }
+
+  /** Rows of {@code states}, which is freed. */
+  private static NDArray pick(NDManager manager, NDArray states, NDArray index) {
+    Shape shape = states.getShape(); // [batch, keys, size]
+    try (states;
+        NDArray flat = states.reshape(shape.get(0), -1)) {
+      NDArray picked = Embedding.of(index, flat).reshape(index.size(), shape.get(1), shape.get(2));
+      picked.attach(manager);
+      return picked;
+    }
   }
 
   /** Counts positions as read, after all blocks have seen them. */

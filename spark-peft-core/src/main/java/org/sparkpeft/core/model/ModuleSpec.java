@@ -33,7 +33,10 @@ public record ModuleSpec(
   public enum Origin {
     /** The base cannot do without it. */
     REQUIRED,
-    /** Part of the task head; made up as identity weight and zero bias, and kept frozen. */
+    /**
+     * Part of the task head; made up as identity weight and zero bias, or a tensor of zeros, and
+     * kept frozen.
+     */
     IDENTITY,
     /** Part of the task head; starts random and must be trained. */
     FRESH

@@ -17,6 +17,16 @@ interface Network extends AutoCloseable {
   @Override
   void close();
 
+  /** What the decoder of an encoder-decoder reads. */
+  static TokenBatch target(TokenBatch batch) {
+    return batch
+        .target()
+        .orElseThrow(
+            () ->
+                new IllegalArgumentException(
+                    "the model has an encoder and a decoder; the batch lacks the decoder's tokens"));
+  }
+
   /** The input as tokens. */
   static TokenBatch tokens(ModelInput input) {
     if (input instanceof TokenBatch tokens) {

@@ -2,6 +2,8 @@ package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.nn.Norm;
@@ -12,8 +14,24 @@ import org.sparkpeft.core.nn.Norm;
  * @param step owner of everything the pass makes
  * @param tuning what a task trained, or nothing
  * @param cache what a decoder has read before, or nothing
+ * @param prompted whether virtual tokens go in front of the tokens: not in a decoder whose encoder
+ *     has them
  */
-record Pass(NDManager step, Tuning tuning, KeyValueCache cache) {
+record Pass(NDManager step, Tuning tuning, KeyValueCache cache, boolean prompted) {
+
+  Pass(NDManager step, Tuning tuning, KeyValueCache cache) {
+    this(step, tuning, cache, true);
+  }
+
+  /** The encoder's part of an encoder-decoder's pass. */
+  Pass ofEncoder() {
+    return new Pass(step, tuning, KeyValueCache.NONE, true);
+  }
+
+  /** The decoder's part of an encoder-decoder's pass. */
+  Pass ofDecoder() {
+    return new Pass(step, tuning, cache, false);
+  }
 
   NDArray linear(Linear layer, NDArray x) {
     return tuning.linear(layer, x);
@@ -34,8 +52,12 @@ record Pass(NDManager step, Tuning tuning, KeyValueCache cache) {
    * @return {@code [batch, virtual tokens + seq, size]}
    */
   NDArray embedded(Embedding words, NDArray ids) {
-    NDArray rows = tuning.embedding(words, ids);
-    return cache.length() > 0 ? rows : tuning.inputEmbeddings(rows);
+    return withPrompt(tuning.embedding(words, ids));
+  }
+
+  /** {@code [batch, seq, size]} with virtual tokens in front where a text begins. */
+  NDArray withPrompt(NDArray rows) {
+    return prompted && cache.length() == 0 ? tuning.inputEmbeddings(rows) : rows;
   }
 
   /** Length of the trained prefix, where a text begins. */
@@ -50,7 +72,12 @@ record Pass(NDManager step, Tuning tuning, KeyValueCache cache) {
 
   /** Virtual tokens in front of the new ones: only where a text begins. */
   int virtualTokens() {
-    return cache.length() > 0 ? 0 : tuning.virtualTokens();
+    return cache.length() > 0 ? 0 : promptLength();
+  }
+
+  /** Virtual tokens in front of the text. */
+  int promptLength() {
+    return prompted ? tuning.virtualTokens() : 0;
   }
 
   /**
@@ -71,5 +98,21 @@ record Pass(NDManager step, Tuning tuning, KeyValueCache cache) {
       }
     }
     return cache.extend(path, k, v);
+  }
+
+  /**
+   * Keys and values of an encoder's states, kept by the cache.
+   *
+   * @param encoded {@code [batch, source, size]}; null when the cache has kept them
+   */
+  Tuning.KeyValue memory(Linear key, Linear value, @Nullable NDArray encoded) {
+    Tuning.KeyValue kept = cache.kept(key.path());
+    if (kept != null) {
+      return kept;
+    }
+    NDArray states = Objects.requireNonNull(encoded, "nothing was kept of the encoder");
+    Tuning.KeyValue fresh = new Tuning.KeyValue(linear(key, states), linear(value, states));
+    cache.keep(key.path(), fresh);
+    return fresh;
   }
 }

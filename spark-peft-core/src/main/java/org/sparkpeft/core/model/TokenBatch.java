@@ -170,6 +170,30 @@ public final class TokenBatch implements ModelInput {
         Optional.of(tokens));
   }
 
+  /**
+   * Some of the examples, in any order, any of them several times; still padded to this width.
+   *
+   * @param rows numbers of the examples
+   */
+  public TokenBatch rows(int[] rows) {
+    return new TokenBatch(
+        picked(inputIds, rows),
+        picked(tokenTypes, rows),
+        Arrays.stream(rows).map(row -> lengths[row]).toArray(),
+        width,
+        Arrays.stream(rows).map(row -> tasks[row]).toArray(),
+        leftPadded,
+        picked(positions, rows),
+        picked(documents, rows),
+        target.map(batch -> batch.rows(rows)));
+  }
+
+  private static int[][] picked(int[][] values, int[] rows) {
+    return values.length == 0
+        ? values
+        : Arrays.stream(rows).mapToObj(row -> values[row]).toArray(int[][]::new);
+  }
+
   private void requireShape(int[][] rows, String what) {
     if (rows.length != size() || Arrays.stream(rows).anyMatch(row -> row.length != width)) {
       throw new IllegalArgumentException(what + " must be " + size() + " x " + width);

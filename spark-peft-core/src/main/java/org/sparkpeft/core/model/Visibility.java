@@ -55,6 +55,52 @@ record Visibility(@Nullable NDArray mask, boolean causal) {
     return new Visibility(pass.step().create(mask, new Shape(rows, 1, fresh, keys)), false);
   }
 
+  /**
+   * All keys but those of padding, as an encoder's tokens see each other and a decoder's tokens see
+   * them.
+   *
+   * @param before keys in front of the first token that has an id
+   * @throws IllegalArgumentException if documents are packed into the rows
+   */
+  static Visibility unpadded(Pass pass, TokenBatch batch, int before) {
+    if (batch.documents().isPresent()) {
+      throw new IllegalArgumentException("an encoder does not read packed documents");
+    }
+    if (!batch.isPadded()) {
+      return new Visibility(null, false);
+    }
+    int keys = before + batch.width();
+    float[] mask = new float[batch.size() * keys];
+    for (int row = 0; row < batch.size(); row++) {
+      int text = row * keys + before;
+      int start = text + batch.start(row);
+      Arrays.fill(mask, text, start, HIDDEN);
+      Arrays.fill(mask, start + batch.length(row), (row + 1) * keys, HIDDEN);
+    }
+    return new Visibility(pass.step().create(mask, new Shape(batch.size(), 1, 1, keys)), false);
+  }
+
+  /**
+   * The same keys with something added to their scores.
+   *
+   * @param bias {@code [1, heads, new, keys]}
+   */
+  Visibility plus(Pass pass, NDArray bias) {
+    if (mask != null) {
+      return new Visibility(bias.add(mask), false);
+    }
+    if (!causal) {
+      return new Visibility(bias, false);
+    }
+    int length = Math.toIntExact(bias.getShape().get(2)); // as many keys
+    float[] later = new float[length * length];
+    for (int i = 0; i < length; i++) {
+      Arrays.fill(later, i * length + i + 1, (i + 1) * length, HIDDEN);
+    }
+    NDArray hidden = pass.step().create(later, new Shape(1, 1, length, length));
+    return new Visibility(bias.add(hidden), false);
+  }
+
   private static boolean sameForAll(int[] hidden, TokenBatch batch) {
     return batch.documents().isEmpty()
         && Arrays.stream(hidden).allMatch(count -> count == hidden[0]);
@@ -86,7 +132,7 @@ record Visibility(@Nullable NDArray mask, boolean causal) {
     if (batch.positions().isEmpty()) {
       return new int[][] {BertModel.countFrom(pass.offset(), fresh)};
     }
-    int start = pass.tuning().prefixLength() + pass.tuning().virtualTokens();
+    int start = pass.tuning().prefixLength() + pass.promptLength();
     int[][] given = batch.positions().get();
     int[][] places = new int[batch.size()][fresh];
     for (int row = 0; row < places.length; row++) {

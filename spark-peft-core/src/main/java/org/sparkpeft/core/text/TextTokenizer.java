@@ -137,6 +137,11 @@ public final class TextTokenizer implements AutoCloseable {
     return encoded;
   }
 
+  /** The text of token ids, without special tokens. */
+  public String decode(int[] ids) {
+    return tokenizer.decode(Arrays.stream(ids).asLongStream().toArray(), true);
+  }
+
   @Override
   public void close() {
     tokenizer.close();

@@ -46,6 +46,12 @@ final class FusedExport {
                 }
               });
     }
+    model
+        .backbone()
+        .buffers()
+        .forEach(
+            (name, shape) ->
+                tensors.add(TensorData.ofFloats(name, shape, model.backbone().frozen(name))));
     return ModelDirectory.save(
         target,
         config(model, tensors),

@@ -58,6 +58,16 @@ class PackageDirectionTest {
             "core.random",
             DJL,
             JACKSON));
+    table.put(
+        "core.generate",
+        List.of(
+            "core.model",
+            "core.io",
+            "core.engine",
+            "core.random",
+            "core.error",
+            DJL,
+            JACKSON));
     table.put("core.text", List.of("core.io", "core.error", DJL, JACKSON));
     table.put(
         "core.data",

@@ -53,7 +53,7 @@ record ArchitectureCase(JsonNode json, int padId) {
     return batch.withPositions(positions);
   }
 
-  private static int[] kept(JsonNode values, JsonNode mask) {
+  static int[] kept(JsonNode values, JsonNode mask) {
     List<Integer> kept = new ArrayList<>();
     for (int t = 0; t < values.size(); t++) {
       if (mask.path(t).asInt(1) == 1) {

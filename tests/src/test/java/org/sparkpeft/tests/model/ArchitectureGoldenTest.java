@@ -42,9 +42,9 @@ import org.sparkpeft.tests.support.Project;
 /**
  * What Hugging Face's models compute, number by number: every folder under the system property
  * {@code golden.architectures.dir} (else {@code golden/architectures} in the shared folder):
- * outputs, losses, the gradient of every tensor, and the losses of four steps of training in full.
- * Model types that are not supported are skipped; {@code golden.case}, a regular expression, picks
- * some.
+ * outputs, losses, the gradient of every tensor, the losses of four steps of training in full, and
+ * what is generated. Model types that are not supported are skipped; {@code golden.case}, a regular
+ * expression, picks some.
  */
 class ArchitectureGoldenTest {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -86,6 +86,7 @@ class ArchitectureGoldenTest {
             new ArchitectureCase(golden.get("cases").get(c), model.config().padId());
         checkOutputs(model, head, one, one.input(decoderIds(golden, c)));
       }
+      GenerationGolden.check(model, directory, golden);
       if (golden.has("training")) {
         new FullTraining(model, head, golden).check();
       }

@@ -23,6 +23,11 @@ public final class Backbones {
     ARCHITECTURES.put("xlm-roberta", config -> encoder(new RobertaModel(), config));
     ARCHITECTURES.put("gpt2", Gpt2Model::of);
     ARCHITECTURES.put("llama", LlamaModel::of);
+    ARCHITECTURES.put("mistral", LlamaModel::mistral);
+    ARCHITECTURES.put("qwen2", LlamaModel::qwen2);
+    ARCHITECTURES.put("qwen3", LlamaModel::qwen3);
+    ARCHITECTURES.put("phi3", Phi3Model::of);
+    ARCHITECTURES.put("gemma2", Gemma2Model::of);
   }
 
   private Backbones() {}

@@ -24,6 +24,7 @@ import java.util.stream.Stream;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.DynamicTest;
 import org.junit.jupiter.api.TestFactory;
+import org.junit.jupiter.api.io.TempDir;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
 import org.sparkpeft.core.engine.GradientScope;
@@ -51,6 +52,9 @@ class ArchitectureGoldenTest {
   private static final ComputeDevice CPU = ComputeDevice.cpu();
   private static final float OUTPUT = 2e-5f;
   private static final double RELATIVE = 1e-4;
+  private static final String LEGACY = "config.legacy.json";
+
+  @TempDir Path temp;
 
   @TestFactory
   Stream<DynamicTest> sameNumbers() throws IOException {
@@ -68,28 +72,62 @@ class ArchitectureGoldenTest {
     }
     assertThat(cases).as("cases in " + golden).isNotEmpty();
     return cases.stream()
-        .map(path -> DynamicTest.dynamicTest(path.getFileName().toString(), () -> check(path)));
+        .flatMap(
+            path -> {
+              String name = path.getFileName().toString();
+              Stream<DynamicTest> usual = Stream.of(DynamicTest.dynamicTest(name, () -> check(path)));
+              return Files.exists(path.resolve(LEGACY))
+                  ? Stream.concat(
+                      usual,
+                      Stream.of(
+                          DynamicTest.dynamicTest(name + ", " + LEGACY, () -> checkLegacy(path))))
+                  : usual;
+            });
+  }
+
+  /** The same model with the configuration keys of older checkpoints: same outputs. */
+  private void checkLegacy(Path folder) throws IOException {
+    Path copy = Files.createDirectory(temp.resolve(folder.getFileName().toString()));
+    try (Stream<Path> files = Files.list(folder)) {
+      for (Path file : files.filter(f -> f.toString().contains(".safetensors")).toList()) {
+        Files.createSymbolicLink(copy.resolve(file.getFileName()), file.toAbsolutePath());
+      }
+    }
+    Files.copy(folder.resolve(LEGACY), copy.resolve("config.json"));
+    checkOutputs(copy, json(folder.resolve("golden.json")));
   }
 
   private static void check(Path folder) {
     JsonNode golden = json(folder.resolve("golden.json"));
-    ModelDirectory directory = ModelDirectory.open(folder);
-    String type = directory.config().path("model_type").asText();
-    if (!Backbones.supported().contains(type)) {
-      abort("models of type " + type + " are not supported");
+    checkOutputs(folder, golden);
+    if (golden.has("training")) {
+      HeadConfig head = head(golden, folder);
+      try (Backbone model = Backbones.load(ModelDirectory.open(folder), CPU, head)) {
+        new FullTraining(model, head, golden).check();
+      }
     }
-    HeadConfig head = head(golden.get("class").asText(), directory.config());
+  }
+
+  private static void checkOutputs(Path folder, JsonNode golden) {
+    HeadConfig head = head(golden, folder);
     CPU.bindThread();
-    try (Backbone model = Backbones.load(directory, CPU, head)) {
+    try (Backbone model = Backbones.load(ModelDirectory.open(folder), CPU, head)) {
       for (int c = 0; c < golden.get("cases").size(); c++) {
         ArchitectureCase one =
             new ArchitectureCase(golden.get("cases").get(c), model.config().padId());
         checkOutputs(model, head, one, one.input(decoderIds(golden, c)));
       }
-      if (golden.has("training")) {
-        new FullTraining(model, head, golden).check();
-      }
     }
+  }
+
+  /** The head of a fixture's class; skips models that are not supported. */
+  private static HeadConfig head(JsonNode golden, Path folder) {
+    JsonNode config = ModelDirectory.open(folder).config();
+    String type = config.path("model_type").asText();
+    if (!Backbones.supported().contains(type)) {
+      abort("models of type " + type + " are not supported");
+    }
+    return head(golden.get("class").asText(), config);
   }
 
   private static JsonNode json(Path file) {

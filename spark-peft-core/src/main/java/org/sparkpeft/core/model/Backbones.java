@@ -28,6 +28,8 @@ public final class Backbones {
     ARCHITECTURES.put("qwen3", LlamaModel::qwen3);
     ARCHITECTURES.put("phi3", Phi3Model::of);
     ARCHITECTURES.put("gemma2", Gemma2Model::of);
+    ARCHITECTURES.put("gpt_neox", GptNeoxModel::of);
+    ARCHITECTURES.put("opt", OptModel::of);
   }
 
   private Backbones() {}

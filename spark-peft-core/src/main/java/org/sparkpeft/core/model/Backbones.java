@@ -21,6 +21,9 @@ public final class Backbones {
     ARCHITECTURES.put("distilbert", config -> encoder(new DistilBertModel(), config));
     ARCHITECTURES.put("roberta", config -> encoder(new RobertaModel(), config));
     ARCHITECTURES.put("xlm-roberta", config -> encoder(new RobertaModel(), config));
+    ARCHITECTURES.put("electra", config -> encoder(new ElectraModel(), config));
+    ARCHITECTURES.put("mpnet", config -> encoder(MpnetModel.of(config), config));
+    ARCHITECTURES.put("deberta-v2", config -> encoder(DebertaV2Model.of(config), config));
     ARCHITECTURES.put("gpt2", Gpt2Model::of);
     ARCHITECTURES.put("llama", LlamaModel::of);
     ARCHITECTURES.put("mistral", LlamaModel::mistral);

@@ -66,7 +66,7 @@ record LlamaModel(
   private static LayerWindows qwenWindows(ModelConfig config) {
     boolean used = config.flag("use_sliding_window", false);
     int window = used ? config.count("sliding_window", 4096) : 0;
-    int first = config.whole("max_window_layers", 28);
+    int first = config.atLeast(0, "max_window_layers", 28);
     return LayerWindows.of(config, config.count("num_hidden_layers"), window, i -> i >= first);
   }
 

@@ -44,14 +44,15 @@ final class ModelConfig {
     return value.intValue();
   }
 
-  /** A whole number from 0 on, or {@code fallback} when absent or null. */
-  int whole(String key, int fallback) {
+  /** A whole number from {@code least} on, or {@code fallback} when absent or null. */
+  int atLeast(int least, String key, int fallback) {
     JsonNode value = json.path(key);
     if (value.isMissingNode() || value.isNull()) {
       return fallback;
     }
-    if (!value.isIntegralNumber() || !value.canConvertToInt() || value.intValue() < 0) {
-      throw new FormatException(source, key + " must be a whole number from 0, got " + shown(key));
+    if (!value.isIntegralNumber() || !value.canConvertToInt() || value.intValue() < least) {
+      throw new FormatException(
+          source, key + " must be a whole number from " + least + " on, got " + shown(key));
     }
     return value.intValue();
   }

@@ -6,7 +6,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import org.sparkpeft.core.engine.AttentionKernel;
-import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.nn.Activation;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.Linear;
@@ -178,13 +177,7 @@ record OptModel(
 
     @Override
     NDArray read(Pass pass, TokenBatch batch) {
-      if (in.isPresent() && pass.virtualTokens() > 0) {
-        throw new ConfigException(
-            "peft",
-            "virtual tokens need word embeddings as large as the states; this model's have "
-                + config.sizes.hidden() + " of " + config.hidden
-                + " entries, choose a method that acts on layers, such as lora");
-      }
+      Pass.requireVirtualTokensFit(pass.tuning(), config.sizes.hidden(), config.hidden);
       NDArray x = embedded(pass, words, batch);
       if (in.isPresent()) {
         x = pass.linear(in.get(), x);

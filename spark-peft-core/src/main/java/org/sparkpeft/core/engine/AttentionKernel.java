@@ -130,13 +130,17 @@ public final class AttentionKernel implements AutoCloseable {
               + ")");
     } else {
       String cap = Double.toString(form.softCap());
-      line(code, "raw = torch.mul(torch.matmul(query, torch.transpose(key, 2, 3)), %s)"
-          .formatted(Double.toString(form.scale())));
+      line(
+          code,
+          "raw = torch.mul(torch.matmul(query, torch.transpose(key, 2, 3)), %s)"
+              .formatted(Double.toString(form.scale())));
       line(code, "scores = torch.mul(torch.tanh(torch.div(raw, %s)), %s)".formatted(cap, cap));
       if (mask == Mask.CAUSAL) {
         line(code, "ones = torch.ones_like(scores, dtype=11)");
         line(code, "seen = torch.tril(ones)");
-        line(code, "scores0 = torch.masked_fill(scores, torch.logical_not(seen), -3.4028234663852886e38)");
+        line(
+            code,
+            "scores0 = torch.masked_fill(scores, torch.logical_not(seen), -3.4028234663852886e38)");
       } else {
         line(code, "scores0 = " + (mask == Mask.GIVEN ? "torch.add(scores, mask)" : "scores"));
       }

@@ -125,13 +125,10 @@ record DebertaV2Model(
   }
 
   @Override
-  public PositionScores positionScores(
-      EncoderConfig config, String prefix, FrozenLayers frozen) {
+  public PositionScores positionScores(EncoderConfig config, String prefix, FrozenLayers frozen) {
     Embedding table = frozen.embedding(prefix + DISTANCES);
     Optional<Norm> norm =
-        normed
-            ? Optional.of(frozen.layerNorm(prefix + NORM, config.epsilon()))
-            : Optional.empty();
+        normed ? Optional.of(frozen.layerNorm(prefix + NORM, config.epsilon())) : Optional.empty();
     return (step, tuning, queries, keys) -> {
       NDArray all = step.create(new int[][] {BertModel.countFrom(0, 2 * span())});
       NDArray distances = tuning.embedding(table, all); // [1, 2 span, hidden]

@@ -48,8 +48,7 @@ final class DecoderHead {
    * @param words path of the word embeddings
    * @param tied whether the word embeddings serve as output layer when the checkpoint has none
    */
-  static List<ModuleSpec> modules(
-      HeadConfig head, ModelSizes sizes, String words, boolean tied) {
+  static List<ModuleSpec> modules(HeadConfig head, ModelSizes sizes, String words, boolean tied) {
     return modules(head, sizes, words, tied, LANGUAGE);
   }
 
@@ -58,8 +57,7 @@ final class DecoderHead {
     return switch (head.kind()) {
       case NONE -> List.of();
       case LANGUAGE -> {
-        ModuleSpec layer =
-            ModuleSpec.linear(language, sizes.hidden(), sizes.vocabulary(), false);
+        ModuleSpec layer = ModuleSpec.linear(language, sizes.hidden(), sizes.vocabulary(), false);
         yield List.of(tied ? layer.tiedTo(words) : layer);
       }
       case SEQUENCE, MEAN, TOKEN ->

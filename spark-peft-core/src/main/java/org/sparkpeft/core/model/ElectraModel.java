@@ -6,8 +6,9 @@ import java.util.Optional;
 import org.sparkpeft.core.nn.Activation;
 
 /**
- * ELECTRA (Clark et al. 2020, arXiv 2003.10555): BERT's encoder, with embeddings that may be smaller
- * than its states, and the sequence head {@code out_proj(gelu(dense h))} of the first token.
+ * ELECTRA (Clark et al. 2020, arXiv 2003.10555): BERT's encoder, with embeddings that may be
+ * smaller than its states, and the sequence head {@code out_proj(gelu(dense h))} of the first
+ * token.
  */
 final class ElectraModel implements EncoderFamily {
   @Override

@@ -76,8 +76,7 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
                 config.hidden() / config.heads(),
                 family.scoreScale(config),
                 0));
-    PostNormEncoder encoder =
-        new PostNormEncoder(config, family, path(head), layers, attention);
+    PostNormEncoder encoder = new PostNormEncoder(config, family, path(head), layers, attention);
     return new Encoder(this, head, layers, attention, encoder);
   }
 

@@ -32,8 +32,7 @@ interface EncoderFamily {
    *
    * @param prefix of the encoder's modules, with a dot, or empty
    */
-  default PositionScores positionScores(
-      EncoderConfig config, String prefix, FrozenLayers frozen) {
+  default PositionScores positionScores(EncoderConfig config, String prefix, FrozenLayers frozen) {
     return PositionScores.NONE;
   }
 

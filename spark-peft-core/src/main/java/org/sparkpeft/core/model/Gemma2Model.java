@@ -115,12 +115,7 @@ record Gemma2Model(
     return new ModuleTree(
         modules,
         new ModuleTree.Structure(
-            layers,
-            hidden,
-            sizes.heads(),
-            keys,
-            base + "embed_tokens",
-            DecoderHead.output(head)));
+            layers, hidden, sizes.heads(), keys, base + "embed_tokens", DecoderHead.output(head)));
   }
 
   @Override

@@ -53,7 +53,7 @@ record GptNeoxModel(
         config.flag("attention_bias", true),
         config.flag("use_parallel_residual", true),
         config.flag("tie_word_embeddings", false),
-        RotaryConfig.of(config, hidden / heads, positions, 0.25));
+        RotaryConfig.partial(config, hidden / heads, positions, 0.25));
   }
 
   @Override

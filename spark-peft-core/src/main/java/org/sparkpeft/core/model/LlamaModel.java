@@ -148,12 +148,7 @@ record LlamaModel(
     return new ModuleTree(
         modules,
         new ModuleTree.Structure(
-            layers,
-            hidden,
-            sizes.heads(),
-            keys,
-            base + "embed_tokens",
-            DecoderHead.output(head)));
+            layers, hidden, sizes.heads(), keys, base + "embed_tokens", DecoderHead.output(head)));
   }
 
   @Override
@@ -233,8 +228,7 @@ record LlamaModel(
       NDArray q = headwise(pass, layer.queryNorm, pass.linear(layer.query, normed));
       NDArray k = headwise(pass, layer.keyNorm, pass.linear(layer.key, normed));
       NDArray v = pass.linear(layer.value, normed); // [batch, seq, keyHeads * headSize]
-      Tuning.KeyValue past =
-          pass.past(layer.key.path(), rotary.apply(k, config.headSize), v);
+      Tuning.KeyValue past = pass.past(layer.key.path(), rotary.apply(k, config.headSize), v);
       NDArray heads = attend(visible, rotary.apply(q, config.headSize), past);
       NDArray out = pass.linear(layer.output, heads); // [batch, seq, hidden]
       return pass.tuning().residual(layer.output.path(), x, out);

@@ -68,8 +68,7 @@ record MpnetModel(int tableRows) implements EncoderFamily {
   }
 
   @Override
-  public PositionScores positionScores(
-      EncoderConfig config, String prefix, FrozenLayers frozen) {
+  public PositionScores positionScores(EncoderConfig config, String prefix, FrozenLayers frozen) {
     Embedding table = frozen.embedding(prefix + TABLE);
     return (step, tuning, queries, keys) -> {
       int[][] buckets = new int[queries][keys];

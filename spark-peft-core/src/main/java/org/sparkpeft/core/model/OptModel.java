@@ -165,14 +165,12 @@ record OptModel(
                 frozen.layerNorm(layer + "final_layer_norm", EPSILON)));
       }
       boolean projects = config.projects();
-      this.in =
-          projects ? Optional.of(frozen.linear(base + "project_in")) : Optional.empty();
+      this.in = projects ? Optional.of(frozen.linear(base + "project_in")) : Optional.empty();
       this.norm =
           config.finalNorm
               ? Optional.of(frozen.layerNorm(base + "final_layer_norm", EPSILON))
               : Optional.empty();
-      this.out =
-          projects ? Optional.of(frozen.linear(base + "project_out")) : Optional.empty();
+      this.out = projects ? Optional.of(frozen.linear(base + "project_out")) : Optional.empty();
     }
 
     @Override

@@ -54,7 +54,7 @@ record Phi3Model(
         config.activation("hidden_act", "silu"),
         (float) config.positive("rms_norm_eps", 1e-5),
         config.flag("tie_word_embeddings", false),
-        RotaryConfig.of(config, headSize, positions),
+        RotaryConfig.partial(config, headSize, positions, 1),
         LayerWindows.everywhere(config, layers));
   }
 

@@ -55,8 +55,7 @@ final class PostNormEncoder {
     int size = c.embedding();
     modules.add(ModuleSpec.embedding(prefix + WORDS, c.vocabulary(), size));
     if (c.positionRows() > 0) {
-      modules.add(
-          ModuleSpec.embedding(embeddings + "position_embeddings", c.positionRows(), size));
+      modules.add(ModuleSpec.embedding(embeddings + "position_embeddings", c.positionRows(), size));
     }
     if (c.segments() > 0) {
       modules.add(ModuleSpec.embedding(embeddings + "token_type_embeddings", c.segments(), size));
@@ -211,11 +210,7 @@ final class PostNormEncoder {
   }
 
   private NDArray attend(
-      Layer layer,
-      NDArray x,
-      PositionScores.Layers scores,
-      @Nullable NDArray mask,
-      Tuning tuning) {
+      Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask, Tuning tuning) {
     NDArray q = tuning.linear(layer.query, x); // [batch, seq, hidden]
     NDArray k = tuning.linear(layer.key, x); // [batch, seq, hidden]
     NDArray v = tuning.linear(layer.value, x); // [batch, seq, hidden]

@@ -19,33 +19,55 @@ record RotaryConfig(int size, double theta, RotaryScaling scaling) {
   private static final String TRAINED = "original_max_position_embeddings";
 
   /**
+   * Whole heads turn. As in transformers 5, {@code partial_rotary_factor} has no effect on such a
+   * model, unless frequencies are scaled, where it has no meaning.
+   *
    * @param headSize entries of a head
    * @param positions longest sequence the model was made for
    * @throws FormatException naming a setting that is not supported
    */
   static RotaryConfig of(ModelConfig config, int headSize, int positions) {
-    return of(config, headSize, positions, 1);
+    RotaryConfig rotary = read(config, headSize, positions);
+    if (!(rotary.scaling instanceof RotaryScaling.Plain) && share(config, 1) != 1) {
+      throw config.error("partial_rotary_factor must be 1 where whole heads turn");
+    }
+    return rotary;
   }
 
   /**
-   * @param share part of a head that turns, unless the configuration has it
+   * The first entries of each head turn.
+   *
+   * @param usual part of a head, unless the configuration has it
+   * @throws FormatException naming a setting that is not supported
    */
-  static RotaryConfig of(ModelConfig config, int headSize, int positions, double share) {
-    ModelConfig rope = config.has("rope_parameters") ? config.child("rope_parameters") : config;
-    rope.only("full_attention", List.of()); // settings for each kind of layer
-    rope.only("sliding_attention", List.of());
-    double theta =
-        rope.positive("rope_theta", config.positive("rotary_emb_base", 10_000));
-    double part =
-        rope.positive(
-            "partial_rotary_factor",
-            config.positive("partial_rotary_factor", config.positive("rotary_pct", share)));
-    int size = (int) (headSize * part);
+  static RotaryConfig partial(ModelConfig config, int headSize, int positions, double usual) {
+    int size = (int) (headSize * share(config, usual));
     if (size > headSize || size < 2 || size % 2 != 0) {
       throw config.error(
-          "rotary positions turn " + size + " entries of a head of " + headSize
+          "rotary positions turn "
+              + size
+              + " entries of a head of "
+              + headSize
               + "; partial_rotary_factor must make that an even number from 2 on");
     }
+    return read(config, size, positions);
+  }
+
+  private static ModelConfig rope(ModelConfig config) {
+    return config.has("rope_parameters") ? config.child("rope_parameters") : config;
+  }
+
+  private static double share(ModelConfig config, double usual) {
+    double older = config.positive("rotary_pct", usual);
+    String key = "partial_rotary_factor";
+    return rope(config).positive(key, config.positive(key, older));
+  }
+
+  private static RotaryConfig read(ModelConfig config, int size, int positions) {
+    ModelConfig rope = rope(config);
+    rope.only("full_attention", List.of()); // settings for each kind of layer
+    rope.only("sliding_attention", List.of());
+    double theta = rope.positive("rope_theta", config.positive("rotary_emb_base", 10_000));
     ModelConfig scaling = config.has("rope_scaling") ? config.child("rope_scaling") : rope;
     return new RotaryConfig(size, theta, scaling(config, scaling, size, positions));
   }
@@ -71,7 +93,9 @@ record RotaryConfig(int size, double theta, RotaryScaling scaling) {
       case "longrope", "su" -> longRope(rope, size, positions, trained);
       default ->
           throw rope.error(
-              "rope_type \"" + type + "\" is not supported; known are default, linear, dynamic,"
+              "rope_type \""
+                  + type
+                  + "\" is not supported; known are default, linear, dynamic,"
                   + " llama3, yarn, longrope");
     };
   }
@@ -109,11 +133,9 @@ record RotaryConfig(int size, double theta, RotaryScaling scaling) {
         trained);
   }
 
-  private static RotaryScaling longRope(
-      ModelConfig rope, int size, int positions, int trained) {
+  private static RotaryScaling longRope(ModelConfig rope, int size, int positions, int trained) {
     double factor = rope.positive("factor", (double) positions / trained);
-    double attention =
-        factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained));
+    double attention = factor <= 1 ? 1 : Math.sqrt(1 + Math.log(factor) / Math.log(trained));
     return new RotaryScaling.LongRope(
         divisors(rope, "short_factor", size),
         divisors(rope, "long_factor", size),
@@ -128,8 +150,12 @@ record RotaryConfig(int size, double theta, RotaryScaling scaling) {
     }
     if (divisors.size() != size / 2 || divisors.stream().anyMatch(d -> !(d > 0))) {
       throw rope.error(
-          key + " must be " + size / 2 + " numbers above 0, one for each pair of a head that turns,"
-              + " got " + divisors);
+          key
+              + " must be "
+              + size / 2
+              + " numbers above 0, one for each pair of a head that turns,"
+              + " got "
+              + divisors);
     }
     return divisors;
   }

@@ -76,7 +76,8 @@ class ArchitectureGoldenTest {
         .flatMap(
             path -> {
               String name = path.getFileName().toString();
-              Stream<DynamicTest> usual = Stream.of(DynamicTest.dynamicTest(name, () -> check(path)));
+              Stream<DynamicTest> usual =
+                  Stream.of(DynamicTest.dynamicTest(name, () -> check(path)));
               return Files.exists(path.resolve(LEGACY))
                   ? Stream.concat(
                       usual,
@@ -188,7 +189,11 @@ class ArchitectureGoldenTest {
       int width = positions ? shape.get(1).intValue() : 1;
       for (int i = 0; i < known.size(); i++) {
         int row = i / (width * last);
-        if (!positions || one.counts(row, i / last % width, input instanceof org.sparkpeft.core.model.TokenBatch t && t.target().isPresent())) {
+        if (!positions
+            || one.counts(
+                row,
+                i / last % width,
+                input instanceof org.sparkpeft.core.model.TokenBatch t && t.target().isPresent())) {
           assertThat(values[i])
               .as("%s, output %d", one.name(), i)
               .isCloseTo(known.get(i).floatValue(), Offset.offset(OUTPUT));
@@ -263,8 +268,7 @@ class ArchitectureGoldenTest {
           assertThat(norm(gradient, entry.offset(), entry.size()))
               .as("gradient of " + entry.name())
               .isCloseTo(
-                  norm.doubleValue(),
-                  Offset.offset(RELATIVE * norm.doubleValue() + 1e-5 * total));
+                  norm.doubleValue(), Offset.offset(RELATIVE * norm.doubleValue() + 1e-5 * total));
         }
       }
       assertThat(unseen).as("tensors that the model does not have").isEmpty();

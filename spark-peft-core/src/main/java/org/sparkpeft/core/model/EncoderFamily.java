@@ -43,7 +43,7 @@ interface EncoderFamily {
 
   /** Factor of the scores of attention. */
   default double scoreScale(EncoderConfig config) {
-    return 1 / Math.sqrt(config.hidden() / config.heads());
+    return 1 / Math.sqrt((double) config.hidden() / config.heads());
   }
 
   /** The head of a masked language model, where this family's is supported. */

@@ -3,6 +3,7 @@ package org.sparkpeft.core.model;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * One layer of a model: what a parameter-efficient method needs to know to lay itself out.
@@ -134,12 +135,19 @@ public record ModuleSpec(
 
   /** The shape of one of {@link #tensors} in a checkpoint. */
   public List<Integer> storedShape(String tensor) {
-    if (!tensor.equals(path + ".weight")) {
-      return tensors().get(tensor);
-    }
-    if (!storage.shape.isEmpty()) {
+    boolean weight = tensor.equals(path + ".weight");
+    if (weight && !storage.shape.isEmpty()) {
       return storage.shape;
     }
-    return storage.transposed ? List.of(in, out) : tensors().get(tensor);
+    return weight && storage.transposed
+        ? List.of(in, out)
+        : Objects.requireNonNull(tensors().get(tensor), tensor);
+  }
+
+  /** The values of one of {@link #tensors} in the order in which a checkpoint holds them. */
+  public float[] asStored(String tensor, float[] values) {
+    return storage.transposed && tensor.equals(path + ".weight")
+        ? FrozenLayers.transposed(values, out, in)
+        : values;
   }
 }

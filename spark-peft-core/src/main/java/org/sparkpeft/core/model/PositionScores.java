@@ -21,6 +21,8 @@ interface PositionScores {
   /** The scores of a pass, layer after layer. */
   interface Layers {
     /**
+     * What is added to the scores of one layer.
+     *
      * @param query a layer's query projection
      * @param key its key projection
      * @param q queries {@code [batch, queries, hidden]}

@@ -35,6 +35,8 @@ record WordHead(String dense, String norm, String decoder, String bias, Activati
   }
 
   /**
+   * The head's layers.
+   *
    * @param words path of the word embeddings
    */
   List<ModuleSpec> modules(EncoderConfig config, String words) {
@@ -47,6 +49,8 @@ record WordHead(String dense, String norm, String decoder, String bias, Activati
   }
 
   /**
+   * Scores of all words.
+   *
    * @param hidden {@code [batch, seq, hidden]}
    * @return {@code [batch, seq, vocabulary]}
    */

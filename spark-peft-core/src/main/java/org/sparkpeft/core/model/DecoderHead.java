@@ -5,7 +5,7 @@ import java.util.List;
 
 /**
  * What sits on top of a decoder: {@code lm_head} or a layer of another name over the vocabulary, or
- * {@code score}, a linear layer without bias, on the last token.
+ * {@code score}, a linear layer on the last token without a bias, or on every token with one.
  */
 final class DecoderHead {
   private static final String LANGUAGE = "lm_head";
@@ -60,10 +60,12 @@ final class DecoderHead {
         ModuleSpec layer = ModuleSpec.linear(language, sizes.hidden(), sizes.vocabulary(), false);
         yield List.of(tied ? layer.tiedTo(words) : layer);
       }
-      case SEQUENCE, MEAN, TOKEN ->
-          List.of(
-              ModuleSpec.linear(SCORE, sizes.hidden(), head.outputs(), false)
-                  .orElse(ModuleSpec.Origin.FRESH));
+      case SEQUENCE, MEAN, TOKEN -> {
+        boolean bias = head.kind() == HeadConfig.Kind.TOKEN; // as Hugging Face's classes do
+        yield List.of(
+            ModuleSpec.linear(SCORE, sizes.hidden(), head.outputs(), bias)
+                .orElse(ModuleSpec.Origin.FRESH));
+      }
     };
   }
 

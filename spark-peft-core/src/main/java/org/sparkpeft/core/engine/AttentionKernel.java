@@ -138,7 +138,9 @@ public final class AttentionKernel implements AutoCloseable {
       if (mask == Mask.CAUSAL) {
         line(code, "ones = torch.ones_like(scores, dtype=11)");
         line(code, "seen = torch.tril(ones)");
-        line(code, "scores0 = torch.masked_fill(scores, torch.logical_not(seen), -3.4028235e38)");
+        line(
+            code,
+            "scores0 = torch.masked_fill(scores, torch.logical_not(seen), -3.4028234663852886e38)");
       } else {
         line(code, "scores0 = " + (mask == Mask.GIVEN ? "torch.add(scores, mask)" : "scores"));
       }

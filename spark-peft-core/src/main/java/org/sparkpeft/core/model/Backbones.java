@@ -22,9 +22,19 @@ public final class Backbones {
     ARCHITECTURES.put("distilbert", config -> encoder(new DistilBertModel(), config));
     ARCHITECTURES.put("roberta", config -> encoder(new RobertaModel(), config));
     ARCHITECTURES.put("xlm-roberta", config -> encoder(new RobertaModel(), config));
+    ARCHITECTURES.put("electra", config -> encoder(new ElectraModel(), config));
+    ARCHITECTURES.put("mpnet", config -> encoder(MpnetModel.of(config), config));
+    ARCHITECTURES.put("deberta-v2", config -> encoder(DebertaV2Model.of(config), config));
     ARCHITECTURES.put("gpt2", Gpt2Model::of);
     ARCHITECTURES.put("llama", LlamaModel::of);
     ARCHITECTURES.put("t5", T5Model::of);
+    ARCHITECTURES.put("mistral", LlamaModel::mistral);
+    ARCHITECTURES.put("qwen2", LlamaModel::qwen2);
+    ARCHITECTURES.put("qwen3", LlamaModel::qwen3);
+    ARCHITECTURES.put("phi3", Phi3Model::of);
+    ARCHITECTURES.put("gemma2", Gemma2Model::of);
+    ARCHITECTURES.put("gpt_neox", GptNeoxModel::of);
+    ARCHITECTURES.put("opt", OptModel::of);
   }
 
   private Backbones() {}

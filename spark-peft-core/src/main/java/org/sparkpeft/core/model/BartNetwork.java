@@ -136,6 +136,7 @@ final class BartNetwork implements Network {
     NDArray k = pass.linear(block.key, x);
     NDArray v = pass.linear(block.value, x);
     NDArray heads = visible.attend(attention, q, pass.past(block.key.path(), k, v));
+    heads = pass.tuning().attended(block.key, block.value, q, heads);
     NDArray out = pass.linear(block.output, heads); // [batch, seq, hidden]
     return pass.tuning().residual(block.output.path(), block.norm, x, out);
   }

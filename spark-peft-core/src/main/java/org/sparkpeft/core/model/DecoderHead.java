@@ -4,8 +4,8 @@ import ai.djl.ndarray.NDArray;
 import java.util.List;
 
 /**
- * What sits on top of a decoder: {@code lm_head} over the vocabulary, or {@code score}, a linear
- * layer without bias, on the last token.
+ * What sits on top of a decoder: {@code lm_head} or a layer of another name over the vocabulary, or
+ * {@code score}, a linear layer on the last token without a bias, or on every token with one.
  */
 final class DecoderHead {
   private static final String LANGUAGE = "lm_head";
@@ -13,10 +13,19 @@ final class DecoderHead {
 
   private final HeadConfig head;
   private final FrozenLayers frozen;
+  private final String language;
 
   DecoderHead(HeadConfig head, FrozenLayers frozen) {
+    this(head, frozen, LANGUAGE);
+  }
+
+  /**
+   * @param language path of the layer over the vocabulary
+   */
+  DecoderHead(HeadConfig head, FrozenLayers frozen, String language) {
     this.head = head;
     this.frozen = frozen;
+    this.language = language;
   }
 
   /** In Hugging Face's class without a head, the decoder's modules have no prefix. */
@@ -26,7 +35,11 @@ final class DecoderHead {
 
   /** Path of the layer over the vocabulary; empty when there is none. */
   static String output(HeadConfig head) {
-    return head.kind() == HeadConfig.Kind.LANGUAGE ? LANGUAGE : "";
+    return output(head, LANGUAGE);
+  }
+
+  static String output(HeadConfig head, String language) {
+    return head.kind() == HeadConfig.Kind.LANGUAGE ? language : "";
   }
 
   /**
@@ -36,16 +49,23 @@ final class DecoderHead {
    * @param tied whether the word embeddings serve as output layer when the checkpoint has none
    */
   static List<ModuleSpec> modules(HeadConfig head, ModelSizes sizes, String words, boolean tied) {
+    return modules(head, sizes, words, tied, LANGUAGE);
+  }
+
+  static List<ModuleSpec> modules(
+      HeadConfig head, ModelSizes sizes, String words, boolean tied, String language) {
     return switch (head.kind()) {
       case NONE -> List.of();
       case LANGUAGE -> {
-        ModuleSpec layer = ModuleSpec.linear(LANGUAGE, sizes.hidden(), sizes.vocabulary(), false);
+        ModuleSpec layer = ModuleSpec.linear(language, sizes.hidden(), sizes.vocabulary(), false);
         yield List.of(tied ? layer.tiedTo(words) : layer);
       }
-      case SEQUENCE, MEAN, TOKEN ->
-          List.of(
-              ModuleSpec.linear(SCORE, sizes.hidden(), head.outputs(), false)
-                  .orElse(ModuleSpec.Origin.FRESH));
+      case SEQUENCE, MEAN, TOKEN -> {
+        boolean bias = head.kind() == HeadConfig.Kind.TOKEN; // as Hugging Face's classes do
+        yield List.of(
+            ModuleSpec.linear(SCORE, sizes.hidden(), head.outputs(), bias)
+                .orElse(ModuleSpec.Origin.FRESH));
+      }
     };
   }
 
@@ -62,7 +82,7 @@ final class DecoderHead {
     HeadLayers layers = new HeadLayers(frozen, tuning);
     return switch (head.kind()) {
       case NONE -> throw new IllegalStateException("the model was loaded without a head");
-      case LANGUAGE -> layers.linear(LANGUAGE, features);
+      case LANGUAGE -> layers.linear(language, features);
       case SEQUENCE, MEAN, TOKEN -> layers.linear(SCORE, features);
     };
   }

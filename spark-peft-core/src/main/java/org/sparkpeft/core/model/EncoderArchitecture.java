@@ -31,8 +31,9 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
 
   @Override
   public ModuleTree modules(HeadConfig head) {
-    List<ModuleSpec> modules =
-        new ArrayList<>(PostNormEncoder.modules(config, family.names(), path(head)));
+    String prefix = path(head);
+    List<ModuleSpec> modules = new ArrayList<>(PostNormEncoder.modules(config, family, prefix));
+    String output = "";
     switch (head.kind()) {
       case NONE -> {}
       case SEQUENCE -> modules.addAll(family.sequenceHead(config, head.outputs()));
@@ -40,11 +41,23 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
           modules.add(
               ModuleSpec.linear(CLASSIFIER, config.hidden(), head.outputs())
                   .orElse(ModuleSpec.Origin.FRESH));
-      case LANGUAGE ->
-          throw new ConfigException(
-              "model.task", "language modelling is not supported for an encoder");
+      case LANGUAGE -> {
+        WordHead words = wordHead();
+        modules.addAll(words.modules(config, prefix + PostNormEncoder.WORDS));
+        output = words.decoder();
+      }
     }
-    return new ModuleTree(modules, PostNormEncoder.structure(config, family.names(), path(head)));
+    return new ModuleTree(
+        modules, PostNormEncoder.structure(config, family.names(), prefix, output));
+  }
+
+  private WordHead wordHead() {
+    return family
+        .wordHead(config)
+        .orElseThrow(
+            () ->
+                new ConfigException(
+                    "model.task", "language modelling is not supported for this encoder"));
   }
 
   /** In Hugging Face's class without a head, the encoder's modules have no prefix. */
@@ -55,13 +68,20 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
   @Override
   public Network network(HeadConfig head, FrozenLayers layers, NDManager manager) {
     AttentionKernel attention =
-        new AttentionKernel(manager, config.heads(), config.hidden() / config.heads());
+        new AttentionKernel(
+            manager,
+            new AttentionKernel.Form(
+                config.heads(),
+                config.heads(),
+                config.hidden() / config.heads(),
+                family.scoreScale(config),
+                0));
     PostNormEncoder encoder = new PostNormEncoder(config, family, path(head), layers, attention);
-    return new Encoder(family, head, layers, attention, encoder);
+    return new Encoder(this, head, layers, attention, encoder);
   }
 
   private record Encoder(
-      EncoderFamily family,
+      EncoderArchitecture architecture,
       HeadConfig head,
       FrozenLayers frozen,
       AttentionKernel attention,
@@ -88,8 +108,10 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
       HeadLayers layers = new HeadLayers(frozen, tuning);
       return switch (head.kind()) {
         case NONE -> throw new IllegalStateException("the model was loaded without a head");
-        case SEQUENCE -> family.sequenceLogits(layers, features);
-        case MEAN, TOKEN, LANGUAGE -> layers.linear(CLASSIFIER, features);
+        case SEQUENCE -> architecture.family.sequenceLogits(layers, features);
+        case MEAN, TOKEN -> layers.linear(CLASSIFIER, features);
+        case LANGUAGE ->
+            architecture.wordHead().logits(architecture.config, frozen, tuning, features);
       };
     }
 

@@ -50,4 +50,30 @@ record EncoderNames(
         "ffn.lin2",
         "output_layer_norm");
   }
+
+  static EncoderNames mpnet() {
+    return new EncoderNames(
+        "encoder.layer",
+        "attention.attn.q",
+        "attention.attn.k",
+        "attention.attn.v",
+        "attention.attn.o",
+        "attention.LayerNorm",
+        "intermediate.dense",
+        "output.dense",
+        "output.LayerNorm");
+  }
+
+  static EncoderNames debertaV2() {
+    return new EncoderNames(
+        "encoder.layer",
+        "attention.self.query_proj",
+        "attention.self.key_proj",
+        "attention.self.value_proj",
+        "attention.output.dense",
+        "attention.output.LayerNorm",
+        "intermediate.dense",
+        "output.dense",
+        "output.LayerNorm");
+  }
 }

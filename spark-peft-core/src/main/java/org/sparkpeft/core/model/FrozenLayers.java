@@ -205,7 +205,14 @@ final class FrozenLayers {
   }
 
   RmsNorm rmsNorm(String path, float epsilon) {
-    return new RmsNorm(path, weight(path), epsilon, 0);
+    return rmsNorm(path, epsilon, 0);
+  }
+
+  /**
+   * @param offset added to the weights, see {@link RmsNorm}
+   */
+  RmsNorm rmsNorm(String path, float epsilon, float offset) {
+    return new RmsNorm(path, weight(path), epsilon, offset);
   }
 
   NDArray weight(String path) {

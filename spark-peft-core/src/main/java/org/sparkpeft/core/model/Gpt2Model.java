@@ -3,7 +3,6 @@ package org.sparkpeft.core.model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
-import ai.djl.ndarray.types.Shape;
 import java.util.ArrayList;
 import java.util.List;
 import org.sparkpeft.core.engine.AttentionKernel;
@@ -89,26 +88,24 @@ record Gpt2Model(
     return new Decoder(this, head, frozen, manager);
   }
 
+  private AttentionKernel.Form form() {
+    int heads = sizes.heads();
+    return new AttentionKernel.Form(heads, heads, sizes.hidden() / heads, scale, 0);
+  }
+
   private record Layer(
       Norm attentionNorm, Linear qkv, Linear output, Norm mlpNorm, Linear up, Linear down) {}
 
-  private static final class Decoder implements Network {
+  private static final class Decoder extends DecoderNetwork {
     private final Gpt2Model config;
-    private final DecoderHead head;
-    private final AttentionKernel attention;
     private final Embedding words;
     private final Embedding places;
     private final List<Layer> layers = new ArrayList<>();
     private final Norm norm;
 
     Decoder(Gpt2Model config, HeadConfig head, FrozenLayers frozen, NDManager manager) {
+      super(new DecoderHead(head, frozen), config.form(), manager);
       this.config = config;
-      this.head = new DecoderHead(head, frozen);
-      int heads = config.sizes.heads();
-      int headSize = config.sizes.hidden() / heads;
-      this.attention =
-          new AttentionKernel(
-              manager, new AttentionKernel.Form(heads, heads, headSize, config.scale, 0));
       String base = DecoderHead.path(config.prefix(), head);
       this.words = frozen.embedding(base + "wte");
       this.places = frozen.embedding(base + "wpe");
@@ -127,43 +124,24 @@ record Gpt2Model(
     }
 
     @Override
-    public NDArray hidden(Pass pass, ModelInput input) {
-      TokenBatch batch = Network.tokens(input);
-      NDArray ids = pass.step().create(batch.flatIds(), new Shape(batch.size(), batch.width()));
-      NDArray x = pass.embedded(words, ids); // [batch, seq, hidden]
+    NDArray read(Pass pass, TokenBatch batch) {
       NDArray at = pass.step().create(Visibility.positions(pass, batch));
-      x = x.add(pass.embedding(places, at));
+      NDArray x = embedded(pass, words, batch).add(pass.embedding(places, at));
       Visibility visible = Visibility.causal(pass, batch, 0);
       for (Layer layer : layers) {
-        NDArray attended = attend(pass, layer, pass.norm(layer.attentionNorm, x), visible);
+        NDArray attended = attention(pass, layer, pass.norm(layer.attentionNorm, x), visible);
         x = pass.tuning().residual(layer.output.path(), x, attended);
         NDArray inner = pass.linear(layer.up, pass.norm(layer.mlpNorm, x));
         NDArray outer = pass.linear(layer.down, config.activation.apply(inner));
         x = pass.tuning().residual(layer.down.path(), x, outer);
       }
-      pass.cache().advance(pass.virtualTokens() + batch.width() + pass.prefixLength());
       return pass.norm(norm, x);
     }
 
-    private NDArray attend(Pass pass, Layer layer, NDArray x, Visibility visible) {
+    private NDArray attention(Pass pass, Layer layer, NDArray x, Visibility visible) {
       NDList parts = pass.linear(layer.qkv, x).split(3, 2);
       Tuning.KeyValue past = pass.past(layer.qkv.path(), parts.get(1), parts.get(2));
-      return pass.linear(layer.output, visible.attend(attention, parts.get(0), past));
-    }
-
-    @Override
-    public NDArray features(Pass pass, NDArray hidden, ModelInput input) {
-      return head.features(pass, hidden, Network.tokens(input));
-    }
-
-    @Override
-    public NDArray logits(NDArray features, Tuning tuning) {
-      return head.logits(features, tuning);
-    }
-
-    @Override
-    public void close() {
-      attention.close();
+      return pass.linear(layer.output, attend(visible, parts.get(0), past));
     }
   }
 }

@@ -44,6 +44,19 @@ final class ModelConfig {
     return value.intValue();
   }
 
+  /** A whole number from {@code least} on, or {@code fallback} when absent or null. */
+  int atLeast(int least, String key, int fallback) {
+    JsonNode value = json.path(key);
+    if (value.isMissingNode() || value.isNull()) {
+      return fallback;
+    }
+    if (!value.isIntegralNumber() || !value.canConvertToInt() || value.intValue() < least) {
+      throw new FormatException(
+          source, key + " must be a whole number from " + least + " on, got " + shown(key));
+    }
+    return value.intValue();
+  }
+
   /** A number above 0, or {@code fallback} when absent. */
   double positive(String key, double fallback) {
     JsonNode value = json.path(key);
@@ -54,6 +67,11 @@ final class ModelConfig {
       throw new FormatException(source, key + " must be a number above 0, got " + shown(key));
     }
     return value.doubleValue();
+  }
+
+  /** A number above 0, {@code fallback} when absent, and 0 when null, which means without. */
+  double positiveOrNone(String key, double fallback) {
+    return json.path(key).isNull() ? 0 : positive(key, fallback);
   }
 
   /** A count, or {@code fallback} when absent or null. */

@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.nn.Norm;
@@ -58,6 +59,24 @@ record Pass(NDManager step, Tuning tuning, KeyValueCache cache, boolean prompted
   /** {@code [batch, seq, size]} with virtual tokens in front where a text begins. */
   NDArray withPrompt(NDArray rows) {
     return prompted && cache.length() == 0 ? tuning.inputEmbeddings(rows) : rows;
+  }
+
+  /**
+   * Refuses virtual tokens where word embeddings and states differ in size.
+   *
+   * @param words size of a word embedding
+   * @param hidden size of a state
+   */
+  static void requireVirtualTokensFit(Tuning tuning, int words, int hidden) {
+    if (words != hidden && tuning.virtualTokens() > 0) {
+      throw new ConfigException(
+          "peft",
+          "virtual tokens need word embeddings as large as the states; this model's have "
+              + words
+              + " entries and its states "
+              + hidden
+              + "; choose a method that acts on layers, such as lora");
+    }
   }
 
   /** Length of the trained prefix, where a text begins. */

@@ -179,6 +179,7 @@ final class T5Network implements Network {
     NDArray k = pass.linear(block.key, normed);
     NDArray v = pass.linear(block.value, normed);
     NDArray heads = visible.attend(attention, q, pass.past(block.key.path(), k, v));
+    heads = pass.tuning().attended(block.key, block.value, q, heads);
     NDArray out = pass.linear(block.output, heads); // [batch, seq, hidden]
     return pass.tuning().residual(block.output.path(), x, out);
   }

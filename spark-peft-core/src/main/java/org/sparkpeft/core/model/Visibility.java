@@ -143,4 +143,27 @@ record Visibility(@Nullable NDArray mask, boolean causal) {
     }
     return places;
   }
+
+  /**
+   * As {@link #positions}, but padding on the left is not counted: it is at -1, and the first token
+   * after it where it would be without.
+   */
+  static int[][] positionsWithoutPadding(Pass pass, TokenBatch batch) {
+    int[][] places = positions(pass, batch);
+    int[] hidden = pass.cache().hiddenKeys(pass, batch);
+    if (batch.positions().isPresent() || Arrays.stream(hidden).allMatch(count -> count == 0)) {
+      return places;
+    }
+    int virtual = pass.virtualTokens();
+    int[] all = places[0];
+    int[][] counted = new int[batch.size()][];
+    for (int row = 0; row < counted.length; row++) {
+      counted[row] = all.clone();
+      for (int i = virtual; i < all.length; i++) {
+        boolean padding = pass.cache().length() == 0 && i < virtual + hidden[row];
+        counted[row][i] = padding ? -1 : all[i] - hidden[row];
+      }
+    }
+    return counted;
+  }
 }

@@ -23,6 +23,10 @@ public final class Backbones {
     ARCHITECTURES.put("xlm-roberta", config -> encoder(new RobertaModel(), config));
     ARCHITECTURES.put("gpt2", Gpt2Model::of);
     ARCHITECTURES.put("llama", LlamaModel::of);
+    ARCHITECTURES.put("vit", VitModel::vit);
+    ARCHITECTURES.put("deit", VitModel::deit);
+    ARCHITECTURES.put("audio-spectrogram-transformer", AstModel::of);
+    ARCHITECTURES.put("kwt", KwtModel::of);
   }
 
   private Backbones() {}

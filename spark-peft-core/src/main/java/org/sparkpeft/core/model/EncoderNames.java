@@ -8,10 +8,10 @@ package org.sparkpeft.core.model;
  * @param key key projection
  * @param value value projection
  * @param attentionOutput projection of the joined heads
- * @param attentionNorm norm after attention
+ * @param attentionNorm norm before or after attention
  * @param intermediate first feed-forward layer
  * @param output second feed-forward layer
- * @param outputNorm norm after the feed-forward block
+ * @param outputNorm norm before or after the feed-forward block
  */
 record EncoderNames(
     String layers,
@@ -49,5 +49,19 @@ record EncoderNames(
         "ffn.lin1",
         "ffn.lin2",
         "output_layer_norm");
+  }
+
+  /** The Vision Transformer's, whose norms come before the blocks. */
+  static EncoderNames vit() {
+    return new EncoderNames(
+        "encoder.layer",
+        "attention.attention.query",
+        "attention.attention.key",
+        "attention.attention.value",
+        "attention.output.dense",
+        "layernorm_before",
+        "intermediate.dense",
+        "output.dense",
+        "layernorm_after");
   }
 }

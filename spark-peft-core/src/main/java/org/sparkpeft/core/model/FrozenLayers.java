@@ -155,13 +155,21 @@ final class FrozenLayers {
         .tensors()
         .forEach(
             (name, shape) -> {
-              boolean identity = module.origin() == ModuleSpec.Origin.IDENTITY && shape.size() == 2;
+              boolean identity =
+                  module.origin() == ModuleSpec.Origin.IDENTITY && name.endsWith(".weight");
               tensors.put(
                   name,
                   identity
-                      ? manager.eye(shape.get(0), shape.get(1), 0, DataType.FLOAT32)
+                      ? identity(manager, shape)
                       : manager.zeros(new Shape(shape.stream().mapToLong(d -> d).toArray())));
             });
+  }
+
+  /** The weight of a linear layer or of a norm that changes as little as it can. */
+  private static NDArray identity(NDManager manager, List<Integer> shape) {
+    return shape.size() == 2
+        ? manager.eye(shape.get(0), shape.get(1), 0, DataType.FLOAT32)
+        : manager.ones(new Shape(shape.get(0)));
   }
 
   /** Paths of head modules that the checkpoint lacks. */

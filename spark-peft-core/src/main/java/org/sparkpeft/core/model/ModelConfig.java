@@ -77,6 +77,24 @@ final class ModelConfig {
     return !json.path(key).isMissingNode() && !json.path(key).isNull();
   }
 
+  /** One number for both directions, or {@code [height, width]}. */
+  int[] heightAndWidth(String key, int fallback) {
+    JsonNode value = json.path(key);
+    if (!value.isArray()) {
+      int both = count(key, fallback);
+      return new int[] {both, both};
+    }
+    boolean ok = value.size() == 2;
+    for (JsonNode side : value) {
+      ok &= side.isIntegralNumber() && side.canConvertToInt() && side.intValue() > 0;
+    }
+    if (!ok) {
+      throw new FormatException(
+          source, key + " must be a size or [height, width], got " + shown(key));
+    }
+    return new int[] {value.get(0).intValue(), value.get(1).intValue()};
+  }
+
   /** A list of words; empty when absent. */
   List<String> texts(String key) {
     List<String> texts = new ArrayList<>();

@@ -20,6 +20,9 @@ record ArchitectureCase(JsonNode json, int padId) {
   }
 
   ModelInput input(Optional<JsonNode> decoderIds) {
+    if (!inputs().has("input_ids")) {
+      return MediaInputs.of(inputs());
+    }
     TokenBatch tokens = tokens(inputs());
     if (decoderIds.isEmpty()) {
       return tokens;

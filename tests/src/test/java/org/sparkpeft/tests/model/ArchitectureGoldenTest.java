@@ -111,7 +111,7 @@ class ArchitectureGoldenTest {
     if (modelClass.endsWith("TokenClassification")) {
       return new HeadConfig(HeadConfig.Kind.TOKEN, labels);
     }
-    return modelClass.endsWith("Classification")
+    return modelClass.contains("Classification")
         ? new HeadConfig(HeadConfig.Kind.SEQUENCE, labels)
         : HeadConfig.NO_HEAD;
   }

@@ -1,0 +1,148 @@
+package org.sparkpeft.core.model;
+
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.engine.AttentionKernel;
+import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
+
+/**
+ * A stack of transformer layers with layer norms, before the blocks (Vision Transformer, CLIP) or
+ * after them (Keyword Transformer, Wav2Vec2). What comes in and goes out is the model's business.
+ */
+final class TransformerBlocks implements AutoCloseable {
+  private record Layer(
+      Linear query,
+      Linear key,
+      Linear value,
+      Linear attentionOutput,
+      Norm attentionNorm,
+      Linear intermediate,
+      Linear output,
+      Norm outputNorm) {}
+
+  private final BlockConfig config;
+  private final AttentionKernel attention;
+  private final List<Layer> layers = new ArrayList<>();
+
+  /** The modules of such layers, in forward order. */
+  static List<ModuleSpec> modules(BlockConfig c, EncoderNames names, String prefix) {
+    List<ModuleSpec> modules = new ArrayList<>();
+    for (LayerPaths layer : paths(c, names, prefix)) {
+      modules.add(ModuleSpec.linear(layer.query(), c.hidden(), c.inner(), c.queryBias()));
+      modules.add(ModuleSpec.linear(layer.key(), c.hidden(), c.inner(), c.keyBias()));
+      modules.add(ModuleSpec.linear(layer.value(), c.hidden(), c.inner(), c.queryBias()));
+      modules.add(ModuleSpec.linear(layer.attentionOutput(), c.inner(), c.hidden()));
+      modules.add(ModuleSpec.layerNorm(layer.attentionNorm(), c.hidden()));
+      modules.add(ModuleSpec.linear(layer.intermediate(), c.hidden(), c.intermediate()));
+      modules.add(ModuleSpec.linear(layer.output(), c.intermediate(), c.hidden()));
+      modules.add(ModuleSpec.layerNorm(layer.outputNorm(), c.hidden()));
+    }
+    return modules;
+  }
+
+  /** Where the parts of the layers are. */
+  static List<LayerPaths> paths(BlockConfig c, EncoderNames names, String prefix) {
+    List<LayerPaths> layers = new ArrayList<>();
+    for (int i = 0; i < c.layers(); i++) {
+      String layer = prefix + names.layers() + "." + i + ".";
+      layers.add(
+          new LayerPaths(
+              layer + names.query(),
+              layer + names.key(),
+              layer + names.value(),
+              layer + names.attentionOutput(),
+              layer + names.attentionNorm(),
+              layer + names.intermediate(),
+              layer + names.output(),
+              layer + names.outputNorm()));
+    }
+    return layers;
+  }
+
+  /** How a model is built that has these layers and no others. */
+  static ModuleTree.Structure structure(
+      BlockConfig c, EncoderNames names, String prefix, String words) {
+    return new ModuleTree.Structure(
+        paths(c, names, prefix), c.hidden(), c.heads(), c.inner(), words, "");
+  }
+
+  /**
+   * @param manager owner of the model, for kernels
+   */
+  TransformerBlocks(
+      BlockConfig config,
+      EncoderNames names,
+      String prefix,
+      FrozenLayers frozen,
+      NDManager manager) {
+    this.config = config;
+    this.attention = new AttentionKernel(manager, config.heads(), config.headSize());
+    for (LayerPaths layer : paths(config, names, prefix)) {
+      layers.add(
+          new Layer(
+              frozen.linear(layer.query()),
+              frozen.linear(layer.key()),
+              frozen.linear(layer.value()),
+              frozen.linear(layer.attentionOutput()),
+              frozen.layerNorm(layer.attentionNorm(), config.epsilon()),
+              frozen.linear(layer.intermediate()),
+              frozen.linear(layer.output()),
+              frozen.layerNorm(layer.outputNorm(), config.epsilon())));
+    }
+  }
+
+  /**
+   * @param x {@code [batch, seq, hidden]}
+   * @param mask added to the scores, broadcastable to {@code [batch, heads, seq, prefix + seq]}, or
+   *     null when every position sees all
+   * @return shaped as {@code x}
+   */
+  NDArray forward(Pass pass, NDArray x, @Nullable NDArray mask) {
+    NDArray stream = x;
+    for (Layer layer : layers) {
+      stream = config.preNorm() ? before(pass, layer, stream, mask) : after(pass, layer, stream, mask);
+    }
+    return stream;
+  }
+
+  private NDArray before(Pass pass, Layer layer, NDArray x, @Nullable NDArray mask) {
+    Tuning tuning = pass.tuning();
+    NDArray attended = attend(pass, layer, pass.norm(layer.attentionNorm, x), mask);
+    NDArray y = tuning.residual(layer.attentionOutput.path(), x, attended);
+    NDArray outer = feedForward(pass, layer, pass.norm(layer.outputNorm, y));
+    return tuning.residual(layer.output.path(), y, outer);
+  }
+
+  private NDArray after(Pass pass, Layer layer, NDArray x, @Nullable NDArray mask) {
+    Tuning tuning = pass.tuning();
+    NDArray attended = attend(pass, layer, x, mask);
+    NDArray y = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, attended);
+    NDArray outer = feedForward(pass, layer, y);
+    return tuning.residual(layer.output.path(), layer.outputNorm, y, outer);
+  }
+
+  private NDArray attend(Pass pass, Layer layer, NDArray x, @Nullable NDArray mask) {
+    NDArray q = pass.linear(layer.query, x); // [batch, seq, inner]
+    Tuning.KeyValue past =
+        pass.past(layer.key.path(), pass.linear(layer.key, x), pass.linear(layer.value, x));
+    NDArray heads =
+        mask == null
+            ? attention.apply(q, past.keys(), past.values())
+            : attention.apply(q, past.keys(), past.values(), mask);
+    return pass.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
+  }
+
+  private NDArray feedForward(Pass pass, Layer layer, NDArray x) {
+    NDArray inner = pass.linear(layer.intermediate, x); // [batch, seq, intermediate]
+    return pass.linear(layer.output, config.activation().apply(inner));
+  }
+
+  @Override
+  public void close() {
+    attention.close();
+  }
+}

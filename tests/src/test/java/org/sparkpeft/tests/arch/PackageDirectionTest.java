@@ -59,6 +59,7 @@ class PackageDirectionTest {
             DJL,
             JACKSON));
     table.put("core.text", List.of("core.io", "core.error", DJL, JACKSON));
+    table.put("core.media", List.of("core.io", "core.model", "core.error", JACKSON));
     table.put(
         "core.data",
         List.of(

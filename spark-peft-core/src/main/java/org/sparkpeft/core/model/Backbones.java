@@ -27,6 +27,7 @@ public final class Backbones {
     ARCHITECTURES.put("deit", VitModel::deit);
     ARCHITECTURES.put("audio-spectrogram-transformer", AstModel::of);
     ARCHITECTURES.put("kwt", KwtModel::of);
+    ARCHITECTURES.put("swin", SwinModel::of);
   }
 
   private Backbones() {}

@@ -28,6 +28,7 @@ public final class Backbones {
     ARCHITECTURES.put("audio-spectrogram-transformer", AstModel::of);
     ARCHITECTURES.put("kwt", KwtModel::of);
     ARCHITECTURES.put("swin", SwinModel::of);
+    ARCHITECTURES.put("clip", ClipModel::of);
   }
 
   private Backbones() {}

@@ -64,4 +64,18 @@ record EncoderNames(
         "output.dense",
         "layernorm_after");
   }
+
+  /** Those of both of CLIP's towers, whose norms come before the blocks. */
+  static EncoderNames clip() {
+    return new EncoderNames(
+        "encoder.layers",
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.out_proj",
+        "layer_norm1",
+        "mlp.fc1",
+        "mlp.fc2",
+        "layer_norm2");
+  }
 }

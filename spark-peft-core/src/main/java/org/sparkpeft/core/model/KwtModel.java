@@ -117,7 +117,7 @@ record KwtModel(ModelSizes sizes, BlockConfig blocks, int frames, int features)
       NDArray x = pass.linear(projection, values); // [batch, frames, hidden]
       NDArray first = tensor(pass, CLASS_TOKEN).broadcast(new Shape(batch.size(), 1, hidden));
       x = first.concat(x, 1).add(tensor(pass, POSITIONS)); // [batch, 1 + frames, hidden]
-      return blocks.forward(pass, pass.tuning().inputEmbeddings(x), null);
+      return blocks.forward(pass, pass.tuning().inputEmbeddings(x), Visibility.ALL);
     }
 
     private NDArray tensor(Pass pass, String path) {

@@ -82,10 +82,10 @@ public record ModuleSpec(
     return new ModuleSpec(path, Kind.LAYER_NORM, size, size, false, Origin.REQUIRED);
   }
 
-  /** A tensor without a layer. */
+  /** A tensor without a layer; one without dimensions is used as {@code [1]}. */
   public static ModuleSpec tensor(String path, List<Integer> shape) {
     int size = shape.stream().reduce(1, Math::multiplyExact);
-    int last = shape.get(shape.size() - 1);
+    int last = shape.isEmpty() ? 1 : shape.get(shape.size() - 1);
     Storage storage = new Storage(shape, false, "");
     return new ModuleSpec(path, Kind.TENSOR, size / last, last, false, Origin.REQUIRED, storage);
   }
@@ -125,7 +125,7 @@ public record ModuleSpec(
       case LINEAR -> shapes.put(path + ".weight", List.of(out, in));
       case EMBEDDING -> shapes.put(path + ".weight", List.of(in, out));
       case LAYER_NORM -> shapes.put(path + ".weight", List.of(out));
-      case TENSOR -> shapes.put(path, storage.shape);
+      case TENSOR -> shapes.put(path, storage.shape.isEmpty() ? List.of(1) : storage.shape);
     }
     if (bias) {
       shapes.put(path + ".bias", List.of(out));
@@ -135,6 +135,9 @@ public record ModuleSpec(
 
   /** The shape of one of {@link #tensors} in a checkpoint. */
   public List<Integer> storedShape(String tensor) {
+    if (kind == Kind.TENSOR) {
+      return storage.shape;
+    }
     if (!tensor.equals(path + ".weight")) {
       return tensors().get(tensor);
     }

@@ -127,7 +127,7 @@ record PatchTransformer(
       NDArray patches = config.reader.read(pass.step(), config.patches, input);
       NDArray x = pass.linear(projection, patches); // [batch, patches, hidden]
       x = withTokens(pass, x).add(tensor(pass, positions)); // [batch, tokens, hidden]
-      x = blocks.forward(pass, pass.tuning().inputEmbeddings(x), null);
+      x = blocks.forward(pass, pass.tuning().inputEmbeddings(x), Visibility.ALL);
       return pass.norm(norm, x);
     }
 

@@ -14,8 +14,8 @@ import org.sparkpeft.core.nn.Norm;
 
 /** What a {@link SwinModel} computes. */
 final class SwinEncoder implements Network {
-  /** The reference takes PyTorch's own here, not the model's. */
-  private static final float MERGE_EPSILON = 1e-5f;
+  /** Of the norms outside blocks but the last: the reference leaves them PyTorch's own. */
+  private static final float OWN_EPSILON = 1e-5f;
 
   private record Block(
       SwinWindows windows,
@@ -49,7 +49,7 @@ final class SwinEncoder implements Network {
     this.relativePositions = SwinWindows.relativePositions(config.window());
     String base = config.path(head);
     this.projection = frozen.linear(base + "embeddings.patch_embeddings.projection");
-    this.embeddingNorm = frozen.layerNorm(base + "embeddings.norm", config.epsilon());
+    this.embeddingNorm = frozen.layerNorm(base + "embeddings.norm", OWN_EPSILON);
     for (int stage = 0; stage < config.stages(); stage++) {
       int heads = config.heads().get(stage);
       attention.add(new AttentionKernel(manager, heads, config.hidden(stage) / heads));
@@ -62,7 +62,7 @@ final class SwinEncoder implements Network {
         String merge = SwinModel.stagePath(base, stage) + "downsample.";
         merges.add(
             new Merge(
-                frozen.layerNorm(merge + "norm", MERGE_EPSILON),
+                frozen.layerNorm(merge + "norm", OWN_EPSILON),
                 frozen.linear(merge + "reduction")));
       }
     }

@@ -4,7 +4,6 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.engine.AttentionKernel;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.nn.Norm;
@@ -97,42 +96,38 @@ final class TransformerBlocks implements AutoCloseable {
 
   /**
    * @param x {@code [batch, seq, hidden]}
-   * @param mask added to the scores, broadcastable to {@code [batch, heads, seq, prefix + seq]}, or
-   *     null when every position sees all
+   * @param visible which positions each position sees
    * @return shaped as {@code x}
    */
-  NDArray forward(Pass pass, NDArray x, @Nullable NDArray mask) {
+  NDArray forward(Pass pass, NDArray x, Visibility visible) {
     NDArray stream = x;
     for (Layer layer : layers) {
-      stream = config.preNorm() ? before(pass, layer, stream, mask) : after(pass, layer, stream, mask);
+      stream = config.preNorm() ? before(pass, layer, stream, visible) : after(pass, layer, stream, visible);
     }
     return stream;
   }
 
-  private NDArray before(Pass pass, Layer layer, NDArray x, @Nullable NDArray mask) {
+  private NDArray before(Pass pass, Layer layer, NDArray x, Visibility visible) {
     Tuning tuning = pass.tuning();
-    NDArray attended = attend(pass, layer, pass.norm(layer.attentionNorm, x), mask);
+    NDArray attended = attend(pass, layer, pass.norm(layer.attentionNorm, x), visible);
     NDArray y = tuning.residual(layer.attentionOutput.path(), x, attended);
     NDArray outer = feedForward(pass, layer, pass.norm(layer.outputNorm, y));
     return tuning.residual(layer.output.path(), y, outer);
   }
 
-  private NDArray after(Pass pass, Layer layer, NDArray x, @Nullable NDArray mask) {
+  private NDArray after(Pass pass, Layer layer, NDArray x, Visibility visible) {
     Tuning tuning = pass.tuning();
-    NDArray attended = attend(pass, layer, x, mask);
+    NDArray attended = attend(pass, layer, x, visible);
     NDArray y = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, attended);
     NDArray outer = feedForward(pass, layer, y);
     return tuning.residual(layer.output.path(), layer.outputNorm, y, outer);
   }
 
-  private NDArray attend(Pass pass, Layer layer, NDArray x, @Nullable NDArray mask) {
+  private NDArray attend(Pass pass, Layer layer, NDArray x, Visibility visible) {
     NDArray q = pass.linear(layer.query, x); // [batch, seq, inner]
     Tuning.KeyValue past =
         pass.past(layer.key.path(), pass.linear(layer.key, x), pass.linear(layer.value, x));
-    NDArray heads =
-        mask == null
-            ? attention.apply(q, past.keys(), past.values())
-            : attention.apply(q, past.keys(), past.values(), mask);
+    NDArray heads = visible.attend(attention, q, past);
     return pass.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
   }
 

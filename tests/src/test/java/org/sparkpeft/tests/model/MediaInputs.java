@@ -1,5 +1,7 @@
 package org.sparkpeft.tests.model;
 
+import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.List;
@@ -12,14 +14,28 @@ final class MediaInputs {
   private MediaInputs() {}
 
   static ModelInput of(JsonNode inputs) {
-    JsonNode pixels = inputs.path("pixel_values");
-    if (!pixels.isMissingNode()) {
-      JsonNode first = pixels.get(0);
-      return PixelBatch.of(
-          rows(pixels), first.size(), first.get(0).size(), first.get(0).get(0).size());
+    if (inputs.has("pixel_values")) {
+      return pixels(inputs.get("pixel_values"));
     }
     JsonNode values = inputs.get("input_values");
     return FrameBatch.of(rows(values), values.get(0).size(), values.get(0).get(0).size());
+  }
+
+  static PixelBatch pixels(JsonNode values) {
+    JsonNode first = values.get(0);
+    return PixelBatch.of(
+        rows(values), first.size(), first.get(0).size(), first.get(0).get(0).size());
+  }
+
+  /** Mean over images and over texts of the cross entropy of finding the other. */
+  static NDArray contrastiveLoss(NDManager step, NDArray logits) {
+    NDArray each = logits.logSoftmax(1).add(logits.logSoftmax(0));
+    int size = (int) logits.getShape().get(0);
+    float[] shares = new float[size * size];
+    for (int i = 0; i < size; i++) {
+      shares[i * size + i] = -0.5f / size;
+    }
+    return each.mul(step.create(shares, logits.getShape())).sum();
   }
 
   /** All numbers of each element of an array. */

@@ -29,6 +29,7 @@ public final class Backbones {
     ARCHITECTURES.put("kwt", KwtModel::of);
     ARCHITECTURES.put("swin", SwinModel::of);
     ARCHITECTURES.put("clip", ClipModel::of);
+    ARCHITECTURES.put("wav2vec2", Wav2Vec2Model::of);
   }
 
   private Backbones() {}

@@ -78,4 +78,17 @@ record EncoderNames(
         "mlp.fc2",
         "layer_norm2");
   }
+
+  static EncoderNames wav2Vec2() {
+    return new EncoderNames(
+        "encoder.layers",
+        "attention.q_proj",
+        "attention.k_proj",
+        "attention.v_proj",
+        "attention.out_proj",
+        "layer_norm",
+        "feed_forward.intermediate_dense",
+        "feed_forward.output_dense",
+        "final_layer_norm");
+  }
 }

@@ -25,7 +25,8 @@ import org.sparkpeft.core.nn.RmsNorm;
 /**
  * The weights of a model's layers, by module path, as the checkpoint has them. Checkpoints of the
  * bare encoder omit the family's prefix ({@code bert.}), those of a task class have it, and old
- * ones call a norm's tensors gamma and beta; all are accepted.
+ * ones call a norm's tensors gamma and beta, or a direction and its length weight_v and weight_g;
+ * all are accepted.
  */
 final class FrozenLayers {
   private final Map<String, NDArray> tensors = new HashMap<>();
@@ -145,7 +146,9 @@ final class FrozenLayers {
       names.add(
           modern
               .replace("LayerNorm.weight", "LayerNorm.gamma")
-              .replace("LayerNorm.bias", "LayerNorm.beta"));
+              .replace("LayerNorm.bias", "LayerNorm.beta")
+              .replace("parametrizations.weight.original0", "weight_g")
+              .replace("parametrizations.weight.original1", "weight_v"));
     }
     return names;
   }

@@ -43,4 +43,13 @@ interface Network extends AutoCloseable {
     throw new IllegalArgumentException(
         "the model reads frames of features, got " + input.getClass().getSimpleName());
   }
+
+  /** The input as recordings of any lengths. */
+  static WaveBatch waves(ModelInput input) {
+    if (input instanceof WaveBatch waves) {
+      return waves;
+    }
+    throw new IllegalArgumentException(
+        "the model reads samples, got " + input.getClass().getSimpleName());
+  }
 }

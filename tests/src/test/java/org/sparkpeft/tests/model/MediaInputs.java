@@ -4,10 +4,12 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.sparkpeft.core.model.FrameBatch;
 import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.PixelBatch;
+import org.sparkpeft.core.model.WaveBatch;
 
 /** A fixture's inputs that are images or recordings. */
 final class MediaInputs {
@@ -18,7 +20,22 @@ final class MediaInputs {
       return pixels(inputs.get("pixel_values"));
     }
     JsonNode values = inputs.get("input_values");
+    if (!values.get(0).get(0).isArray()) {
+      return waves(rows(values), inputs.path("attention_mask"));
+    }
     return FrameBatch.of(rows(values), values.get(0).size(), values.get(0).get(0).size());
+  }
+
+  private static WaveBatch waves(List<float[]> rows, JsonNode mask) {
+    List<float[]> waves = new ArrayList<>();
+    for (float[] row : rows) {
+      int length = row.length;
+      while (mask.path(waves.size()).path(length - 1).asInt(1) == 0) {
+        length--;
+      }
+      waves.add(Arrays.copyOf(row, length));
+    }
+    return WaveBatch.of(waves);
   }
 
   static PixelBatch pixels(JsonNode values) {

@@ -30,11 +30,21 @@ public final class Recording {
   /**
    * @param samples from -1 to 1; copied
    * @param rate samples in a second
+   * @throws DataException if there is no sample, one is not finite, or the rate is out of range
    */
   public static Recording of(float[] samples, int rate) {
     if (rate < 1 || rate > MAX_RATE) {
       throw new DataException(
           "a recording needs 1 to " + MAX_RATE + " samples in a second, got " + rate);
+    }
+    if (samples.length == 0 || samples.length > MAX_SAMPLES) {
+      throw new DataException(
+          "a recording has 1 to " + MAX_SAMPLES + " samples, got " + samples.length);
+    }
+    for (int i = 0; i < samples.length; i++) {
+      if (!Float.isFinite(samples[i])) {
+        throw new DataException("sample " + i + " of the recording is " + samples[i]);
+      }
     }
     return new Recording(samples.clone(), rate);
   }
@@ -115,9 +125,9 @@ public final class Recording {
       throw new DataException("a rate must be 1 to " + MAX_RATE + ", got " + wanted);
     }
     long length = (long) samples.length * wanted / rate;
-    if (length > MAX_SAMPLES) {
+    if (length < 1 || length > MAX_SAMPLES) {
       throw new DataException(
-          length + " samples at rate " + wanted + "; a recording has at most " + MAX_SAMPLES);
+          length + " samples at rate " + wanted + "; a recording has 1 to " + MAX_SAMPLES);
     }
     float[] result = new float[(int) length];
     for (int i = 0; i < result.length; i++) {

@@ -195,6 +195,22 @@ class SoundTest {
   }
 
   @Test
+  void wavesAreNormalised() {
+    Recording recording = Recording.of(new float[] {0.5f, -0.25f, 0.5f}, 16_000);
+    WaveFeatures features = WaveFeatures.of("s", JSON.createObjectNode());
+    float up = (float) (0.25 / Math.sqrt(0.125 + 1e-7)); // mean 1/4, variance 1/8
+    assertThat(features.of(recording))
+        .usingComparatorWithPrecision(1e-6f)
+        .containsExactly(up, -2 * up, up);
+    WaveFeatures plain =
+        WaveFeatures.of("s", JSON.createObjectNode().put("do_normalize", false));
+    assertThat(plain.of(recording)).containsExactly(0.5f, -0.25f, 0.5f);
+    assertThatThrownBy(() -> Recording.of(new float[] {1, Float.NaN}, 16_000))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("sample 1");
+  }
+
+  @Test
   void damagedRecordingsAreDataErrors() {
     byte[] good = wav(new byte[64], 16, 1);
     assertThatThrownBy(() -> Recording.wav("text", new byte[] {1, 2, 3}))

@@ -130,8 +130,10 @@ public final class AttentionKernel implements AutoCloseable {
               + ")");
     } else {
       String cap = Double.toString(form.softCap());
-      line(code, "raw = torch.mul(torch.matmul(query, torch.transpose(key, 2, 3)), %s)"
-          .formatted(Double.toString(form.scale())));
+      line(
+          code,
+          "raw = torch.mul(torch.matmul(query, torch.transpose(key, 2, 3)), %s)"
+              .formatted(Double.toString(form.scale())));
       line(code, "scores = torch.mul(torch.tanh(torch.div(raw, %s)), %s)".formatted(cap, cap));
       if (mask == Mask.CAUSAL) {
         line(code, "ones = torch.ones_like(scores, dtype=11)");

@@ -71,8 +71,7 @@ public record AstFeatures(int melBins, int maxFrames, double mean, double std, b
     int frames = samples.length < WINDOW ? 0 : 1 + (samples.length - WINDOW) / HOP;
     float[] values = new float[maxFrames * melBins];
     Fourier fourier = new Fourier(FFT);
-    MelFilters filters =
-        new MelFilters(MelFilters.Scale.KALDI, melBins, fourier.bins(), 20, RATE);
+    MelFilters filters = new MelFilters(MelFilters.Scale.KALDI, melBins, fourier.bins(), 20, RATE);
     double[] window = window();
     double[] frame = new double[FFT];
     double[] power = new double[fourier.bins()];

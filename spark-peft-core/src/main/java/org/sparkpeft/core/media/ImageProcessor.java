@@ -105,8 +105,7 @@ public final class ImageProcessor {
         .orElseThrow(
             () ->
                 settings.wrong(
-                    "resample",
-                    "1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box) or 5 (Hamming)"));
+                    "resample", "1 (Lanczos), 2 (bilinear), 3 (bicubic), 4 (box) or 5 (Hamming)"));
   }
 
   private List<Double> perChannel(Settings settings, String key, List<Double> fallback) {
@@ -164,8 +163,7 @@ public final class ImageProcessor {
 
   /** The middle of an image, with black around it where it is smaller. */
   private static BufferedImage centre(BufferedImage image, ImageSize size) {
-    BufferedImage cut =
-        new BufferedImage(size.width(), size.height(), BufferedImage.TYPE_INT_RGB);
+    BufferedImage cut = new BufferedImage(size.width(), size.height(), BufferedImage.TYPE_INT_RGB);
     int top = Math.floorDiv(image.getHeight() - size.height(), 2);
     int left = Math.floorDiv(image.getWidth() - size.width(), 2);
     for (int y = Math.max(0, -top); y < Math.min(size.height(), image.getHeight() - top); y++) {

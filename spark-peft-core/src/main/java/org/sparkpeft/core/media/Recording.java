@@ -140,7 +140,9 @@ public final class Recording {
     return new Recording(result, wanted);
   }
 
-  /** @throws DataException if the rate is not {@code expected} */
+  /**
+   * @throws DataException if the rate is not {@code expected}
+   */
   void requireRate(int expected) {
     if (rate != expected) {
       throw new DataException(

@@ -71,7 +71,8 @@ enum Resampling {
 
   /** The image in another size, 8 bits for each of red, green and blue. */
   BufferedImage resize(BufferedImage image, int width, int height) {
-    int[] pixels = image.getRGB(0, 0, image.getWidth(), image.getHeight(), null, 0, image.getWidth());
+    int[] pixels =
+        image.getRGB(0, 0, image.getWidth(), image.getHeight(), null, 0, image.getWidth());
     int[] lines = pass(pixels, image.getWidth(), image.getHeight(), width);
     int[] columns = turned(lines, width, image.getHeight());
     int[] resized = turned(pass(columns, image.getHeight(), width, height), height, width);

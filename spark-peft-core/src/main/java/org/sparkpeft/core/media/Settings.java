@@ -88,7 +88,6 @@ record Settings(String source, JsonNode json) {
 
   FormatException wrong(String key, String allowed) {
     return new FormatException(
-        source,
-        key + " must be " + allowed + ", got " + (has(key) ? json.get(key) : "nothing"));
+        source, key + " must be " + allowed + ", got " + (has(key) ? json.get(key) : "nothing"));
   }
 }

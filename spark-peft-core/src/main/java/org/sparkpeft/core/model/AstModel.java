@@ -28,8 +28,7 @@ final class AstModel {
     BlockConfig blocks = VitModel.blocks(config);
     return new PatchTransformer(
         "audio_spectrogram_transformer",
-        PatchTransformer.sizes(
-            blocks, patches, true, config.positive("initializer_range", 0.02)),
+        PatchTransformer.sizes(blocks, patches, true, config.positive("initializer_range", 0.02)),
         blocks,
         true,
         patches,

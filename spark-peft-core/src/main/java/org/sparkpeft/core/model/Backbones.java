@@ -68,8 +68,7 @@ public final class Backbones {
   public static Backbone load(ModelDirectory directory, ComputeDevice device, HeadConfig head) {
     Architecture architecture = architecture(directory);
     try (WeightSource weights = directory.weights()) {
-      return new FrozenBackbone(
-          architecture, head, directory.path().toString(), weights, device);
+      return new FrozenBackbone(architecture, head, directory.path().toString(), weights, device);
     }
   }
 

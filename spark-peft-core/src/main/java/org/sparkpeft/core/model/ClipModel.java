@@ -82,14 +82,12 @@ record ClipModel(ModelSizes sizes, ClipVision vision, ClipText text, int project
         modules.add(ModuleSpec.tensor(SCALE, List.of()));
         // The towers' sizes differ: methods that need one size for all layers must refuse.
         yield new ModuleTree(
-            modules,
-            new ModuleTree.Structure(List.of(), hidden, sizes.heads(), hidden, "", ""));
+            modules, new ModuleTree.Structure(List.of(), hidden, sizes.heads(), hidden, "", ""));
       }
       case SEQUENCE, MEAN -> {
         List<ModuleSpec> modules = new ArrayList<>(vision.modules(false));
         modules.add(
-            ModuleSpec.linear(CLASSIFIER, hidden, head.outputs())
-                .orElse(ModuleSpec.Origin.FRESH));
+            ModuleSpec.linear(CLASSIFIER, hidden, head.outputs()).orElse(ModuleSpec.Origin.FRESH));
         yield new ModuleTree(modules, vision.structure());
       }
       case TOKEN, LANGUAGE ->
@@ -108,10 +106,7 @@ record ClipModel(ModelSizes sizes, ClipVision vision, ClipText text, int project
   }
 
   private record Towers(
-      HeadConfig head,
-      FrozenLayers frozen,
-      ClipVision.Tower images,
-      Optional<ClipText.Tower> texts)
+      HeadConfig head, FrozenLayers frozen, ClipVision.Tower images, Optional<ClipText.Tower> texts)
       implements Network {
 
     @Override

@@ -35,13 +35,11 @@ final class DecoderHead {
    * @param words path of the word embeddings
    * @param tied whether the word embeddings serve as output layer when the checkpoint has none
    */
-  static List<ModuleSpec> modules(
-      HeadConfig head, ModelSizes sizes, String words, boolean tied) {
+  static List<ModuleSpec> modules(HeadConfig head, ModelSizes sizes, String words, boolean tied) {
     return switch (head.kind()) {
       case NONE -> List.of();
       case LANGUAGE -> {
-        ModuleSpec layer =
-            ModuleSpec.linear(LANGUAGE, sizes.hidden(), sizes.vocabulary(), false);
+        ModuleSpec layer = ModuleSpec.linear(LANGUAGE, sizes.hidden(), sizes.vocabulary(), false);
         yield List.of(tied ? layer.tiedTo(words) : layer);
       }
       case SEQUENCE, MEAN, TOKEN ->

@@ -44,8 +44,7 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
           throw new ConfigException(
               "model.task", "language modelling is not supported for an encoder");
     }
-    return new ModuleTree(
-        modules, PostNormEncoder.structure(config, family.names(), path(head)));
+    return new ModuleTree(modules, PostNormEncoder.structure(config, family.names(), path(head)));
   }
 
   /** In Hugging Face's class without a head, the encoder's modules have no prefix. */
@@ -57,8 +56,7 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
   public Network network(HeadConfig head, FrozenLayers layers, NDManager manager) {
     AttentionKernel attention =
         new AttentionKernel(manager, config.heads(), config.hidden() / config.heads());
-    PostNormEncoder encoder =
-        new PostNormEncoder(config, family, path(head), layers, attention);
+    PostNormEncoder encoder = new PostNormEncoder(config, family, path(head), layers, attention);
     return new Encoder(family, head, layers, attention, encoder);
   }
 

@@ -130,7 +130,8 @@ final class FrozenLayers {
                   stored.put(name, found.get());
                 } else if (!module.isHead()) {
                   throw new FormatException(
-                      found.get(), "has shape " + actual + "; the configuration asks for " + wanted);
+                      found.get(),
+                      "has shape " + actual + "; the configuration asks for " + wanted);
                 }
               }
             });

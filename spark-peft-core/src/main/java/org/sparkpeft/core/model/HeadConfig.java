@@ -4,8 +4,8 @@ package org.sparkpeft.core.model;
  * What sits on top of the encoder.
  *
  * @param kind form of the head
- * @param outputs numbers the head returns for each example or token; 0 for {@code NONE} and for {@code
- *     LANGUAGE}, where the model decides it
+ * @param outputs numbers the head returns for each example or token; 0 for {@code NONE} and for
+ *     {@code LANGUAGE}, where the model decides it
  */
 public record HeadConfig(Kind kind, int outputs) {
 

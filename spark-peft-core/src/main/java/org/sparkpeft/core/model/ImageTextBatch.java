@@ -13,8 +13,7 @@ public record ImageTextBatch(PixelBatch images, TokenBatch texts) implements Mod
    */
   public ImageTextBatch {
     if (images.size() != texts.size()) {
-      throw new IllegalArgumentException(
-          texts.size() + " texts for " + images.size() + " images");
+      throw new IllegalArgumentException(texts.size() + " texts for " + images.size() + " images");
     }
   }
 

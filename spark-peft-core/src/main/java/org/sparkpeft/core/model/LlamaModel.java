@@ -106,12 +106,7 @@ record LlamaModel(
     return new ModuleTree(
         modules,
         new ModuleTree.Structure(
-            layers,
-            hidden,
-            sizes.heads(),
-            keys,
-            base + "embed_tokens",
-            DecoderHead.output(head)));
+            layers, hidden, sizes.heads(), keys, base + "embed_tokens", DecoderHead.output(head)));
   }
 
   @Override
@@ -144,8 +139,7 @@ record LlamaModel(
       this.attention =
           new AttentionKernel(
               manager,
-              AttentionKernel.Form.of(
-                  config.sizes.heads(), config.keyHeads, config.headSize));
+              AttentionKernel.Form.of(config.sizes.heads(), config.keyHeads, config.headSize));
       String base = DecoderHead.path(config.prefix(), head);
       this.words = frozen.embedding(base + "embed_tokens");
       for (int i = 0; i < config.sizes.layers(); i++) {
@@ -179,8 +173,7 @@ record LlamaModel(
       return pass.norm(norm, x);
     }
 
-    private NDArray attend(
-        Pass pass, Layer layer, NDArray x, Rotary rotary, Visibility visible) {
+    private NDArray attend(Pass pass, Layer layer, NDArray x, Rotary rotary, Visibility visible) {
       NDArray normed = pass.norm(layer.attentionNorm, x);
       NDArray q = rotary.apply(pass.linear(layer.query, normed), config.headSize);
       NDArray k = rotary.apply(pass.linear(layer.key, normed), config.headSize);

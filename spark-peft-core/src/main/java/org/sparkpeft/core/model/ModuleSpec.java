@@ -32,8 +32,10 @@ public record ModuleSpec(
   public enum Origin {
     /** The base cannot do without it. */
     REQUIRED,
-    /** Part of the task head; made up as identity weight (of ones, for a norm)
-     * and zero bias, and kept frozen. */
+    /**
+     * Part of the task head; made up as identity weight (of ones, for a norm) and zero bias, and
+     * kept frozen.
+     */
     IDENTITY,
     /** Part of the task head; starts random and must be trained. */
     FRESH

@@ -117,8 +117,7 @@ record PatchTransformer(
       }
       this.positions = embeddings + "position_embeddings";
       this.projection = frozen.linear(embeddings + "patch_embeddings.projection");
-      this.blocks =
-          new TransformerBlocks(config.blocks, EncoderNames.vit(), base, frozen, manager);
+      this.blocks = new TransformerBlocks(config.blocks, EncoderNames.vit(), base, frozen, manager);
       this.norm = frozen.layerNorm(base + "layernorm", config.blocks.epsilon());
     }
 

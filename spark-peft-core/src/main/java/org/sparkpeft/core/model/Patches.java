@@ -18,8 +18,7 @@ import java.util.List;
  * @param strideRight pixels from a piece to the one beside it; pieces overlap where that is fewer
  *     than {@code size}
  */
-record Patches(
-    int channels, int height, int width, int size, int strideDown, int strideRight) {
+record Patches(int channels, int height, int width, int size, int strideDown, int strideRight) {
 
   /** Pieces that lie side by side. */
   static Patches tiles(int channels, int height, int width, int size) {

@@ -29,11 +29,7 @@ public final class PixelBatch implements ModelInput {
   public static PixelBatch of(List<float[]> images, int channels, int height, int width) {
     long values = ValueRows.product("an image", channels, height, width);
     return new PixelBatch(
-        ValueRows.copied("image", images, values),
-        channels,
-        height,
-        width,
-        new int[images.size()]);
+        ValueRows.copied("image", images, values), channels, height, width, new int[images.size()]);
   }
 
   /**

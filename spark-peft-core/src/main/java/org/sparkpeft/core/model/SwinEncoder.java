@@ -62,8 +62,7 @@ final class SwinEncoder implements Network {
         String merge = SwinModel.stagePath(base, stage) + "downsample.";
         merges.add(
             new Merge(
-                frozen.layerNorm(merge + "norm", OWN_EPSILON),
-                frozen.linear(merge + "reduction")));
+                frozen.layerNorm(merge + "norm", OWN_EPSILON), frozen.linear(merge + "reduction")));
       }
     }
     this.norm = frozen.layerNorm(base + "layernorm", config.epsilon());
@@ -141,8 +140,7 @@ final class SwinEncoder implements Network {
     NDArray four = new SwinWindows(height, width, 2, 0).split(x); // [batch * squares, 4, hidden]
     NDList tokens = four.split(4, 1);
     NDArray joined =
-        NDArrays.concat(
-            new NDList(tokens.get(0), tokens.get(2), tokens.get(1), tokens.get(3)), 2);
+        NDArrays.concat(new NDList(tokens.get(0), tokens.get(2), tokens.get(1), tokens.get(3)), 2);
     NDArray squares = joined.reshape(batch, -1, 4 * hidden);
     return pass.linear(merge.reduction, pass.norm(merge.norm, squares));
   }

@@ -169,8 +169,7 @@ record SwinModel(
     }
     return new ModuleTree(
         modules,
-        new ModuleTree.Structure(
-            List.of(), sizes.hidden(), sizes.heads(), sizes.hidden(), "", ""));
+        new ModuleTree.Structure(List.of(), sizes.hidden(), sizes.heads(), sizes.hidden(), "", ""));
   }
 
   private List<ModuleSpec> blockModules(String path, int stage) {
@@ -182,8 +181,7 @@ record SwinModel(
         ModuleSpec.linear(self + "query", hidden, hidden, qkvBias),
         ModuleSpec.linear(self + "key", hidden, hidden, qkvBias),
         ModuleSpec.linear(self + "value", hidden, hidden, qkvBias),
-        ModuleSpec.tensor(
-            self + "relative_position_bias_table", List.of(rows, heads.get(stage))),
+        ModuleSpec.tensor(self + "relative_position_bias_table", List.of(rows, heads.get(stage))),
         ModuleSpec.linear(path + "attention.output.dense", hidden, hidden),
         ModuleSpec.layerNorm(path + "layernorm_after", hidden),
         ModuleSpec.linear(path + "intermediate.dense", hidden, intermediate(stage)),

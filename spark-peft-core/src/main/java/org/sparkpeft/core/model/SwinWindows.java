@@ -42,7 +42,8 @@ record SwinWindows(int height, int width, int size, int shift) {
 
   /**
    * @param x {@code [batch, height * width, hidden]}
-   * @return {@code [batch * windows, tokens, hidden]}; zeros fill the last row and column of windows
+   * @return {@code [batch * windows, tokens, hidden]}; zeros fill the last row and column of
+   *     windows
    */
   NDArray split(NDArray x) {
     long batch = x.getShape().get(0);

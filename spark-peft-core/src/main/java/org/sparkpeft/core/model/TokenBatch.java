@@ -156,8 +156,7 @@ public final class TokenBatch implements ModelInput {
   /** The same tokens as input of an encoder, whose decoder reads {@code tokens}. */
   public TokenBatch withTarget(TokenBatch tokens) {
     if (tokens.size() != size()) {
-      throw new IllegalArgumentException(
-          tokens.size() + " targets for " + size() + " examples");
+      throw new IllegalArgumentException(tokens.size() + " targets for " + size() + " examples");
     }
     return new TokenBatch(
         inputIds,

@@ -102,7 +102,10 @@ final class TransformerBlocks implements AutoCloseable {
   NDArray forward(Pass pass, NDArray x, Visibility visible) {
     NDArray stream = x;
     for (Layer layer : layers) {
-      stream = config.preNorm() ? before(pass, layer, stream, visible) : after(pass, layer, stream, visible);
+      stream =
+          config.preNorm()
+              ? before(pass, layer, stream, visible)
+              : after(pass, layer, stream, visible);
     }
     return stream;
   }

@@ -4,8 +4,8 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.util.Optional;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.Norm;
 import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
 
 /**
  * A task's view of an adapter: the places in a forward pass at which a parameter-efficient method

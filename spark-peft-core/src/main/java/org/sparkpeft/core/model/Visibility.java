@@ -48,8 +48,7 @@ record Visibility(@Nullable NDArray mask, boolean causal) {
         for (int j = 0; j < keys; j++) {
           boolean padding = j >= paddedFrom && j < paddedFrom + hidden[row];
           boolean far = window > 0 && self - j >= window;
-          boolean foreign =
-              j >= text && self >= text && foreign(batch, row, self - text, j - text);
+          boolean foreign = j >= text && self >= text && foreign(batch, row, self - text, j - text);
           if (j != self && (j > self || padding || far || foreign)) {
             mask[(row * fresh + i) * keys + j] = HIDDEN;
           }

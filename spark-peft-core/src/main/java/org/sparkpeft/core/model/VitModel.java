@@ -28,8 +28,7 @@ final class VitModel {
     int size = config.count("patch_size", 16);
     config.requireDivides("pixels of a patch", size, "the image height", image[0]);
     config.requireDivides("pixels of a patch", size, "the image width", image[1]);
-    Patches patches =
-        Patches.tiles(config.count("num_channels", 3), image[0], image[1], size);
+    Patches patches = Patches.tiles(config.count("num_channels", 3), image[0], image[1], size);
     BlockConfig blocks = blocks(config);
     return new PatchTransformer(
         prefix,

@@ -29,8 +29,7 @@ final class Wav2Vec2Encoder implements Network {
   private final Norm encoderNorm;
   private final TransformerBlocks blocks;
 
-  Wav2Vec2Encoder(
-      Wav2Vec2Model config, HeadConfig head, FrozenLayers frozen, NDManager manager) {
+  Wav2Vec2Encoder(Wav2Vec2Model config, HeadConfig head, FrozenLayers frozen, NDManager manager) {
     this.config = config;
     this.head = head;
     this.frozen = frozen;
@@ -46,8 +45,7 @@ final class Wav2Vec2Encoder implements Network {
     this.projection = frozen.linear(base + "feature_projection.projection");
     this.encoderNorm = frozen.layerNorm(base + "encoder.layer_norm", epsilon);
     this.blocks =
-        new TransformerBlocks(
-            config.blocks(), EncoderNames.wav2Vec2(), base, frozen, manager);
+        new TransformerBlocks(config.blocks(), EncoderNames.wav2Vec2(), base, frozen, manager);
   }
 
   @Override
@@ -65,8 +63,7 @@ final class Wav2Vec2Encoder implements Network {
 
   /** {@code [batch, frames, channels]}. */
   private NDArray frames(Pass pass, WaveBatch batch) {
-    NDArray x =
-        pass.step().create(batch.flat(), new Shape(batch.size(), batch.samples(), 1));
+    NDArray x = pass.step().create(batch.flat(), new Shape(batch.size(), batch.samples(), 1));
     for (int i = 0; i < convolutions.size(); i++) {
       int stride = config.strides().get(i);
       NDArray windows = Convolution.unfold(x, config.kernels().get(i), stride);
@@ -126,8 +123,7 @@ final class Wav2Vec2Encoder implements Network {
   }
 
   /** 1 for each frame that is no padding, or its share in the mean; {@code [batch, frames, 1]}. */
-  private NDArray shares(
-      Pass pass, WaveBatch batch, int[] lengths, int virtual, boolean mean) {
+  private NDArray shares(Pass pass, WaveBatch batch, int[] lengths, int virtual, boolean mean) {
     int width = virtual + config.frames(batch.samples());
     float[] shares = new float[batch.size() * width];
     for (int row = 0; row < batch.size(); row++) {
@@ -151,8 +147,7 @@ final class Wav2Vec2Encoder implements Network {
     return switch (head.kind()) {
       case NONE -> throw new IllegalStateException("the model was loaded without a head");
       case SEQUENCE ->
-          layers.linear(
-              Wav2Vec2Model.CLASSIFIER, layers.linear(Wav2Vec2Model.PROJECTOR, features));
+          layers.linear(Wav2Vec2Model.CLASSIFIER, layers.linear(Wav2Vec2Model.PROJECTOR, features));
       case MEAN, TOKEN, LANGUAGE -> layers.linear(Wav2Vec2Model.CLASSIFIER, features);
     };
   }

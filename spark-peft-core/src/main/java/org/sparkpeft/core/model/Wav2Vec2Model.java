@@ -11,8 +11,8 @@ import org.sparkpeft.core.nn.Convolution;
 /**
  * Wav2Vec2 (Baevski et al. 2020, arXiv 2006.11477) as its base model is: convolutions turn samples
  * into frames, the first with a norm over time; positions come from a convolution in groups; norms
- * follow the blocks. The norm sees the padding of a batch, as in the reference, so that an example's
- * numbers depend a little on the longest one beside it.
+ * follow the blocks. The norm sees the padding of a batch, as in the reference, so that an
+ * example's numbers depend a little on the longest one beside it.
  *
  * @param channels of each convolution over samples
  * @param kernels positions each sees
@@ -138,10 +138,7 @@ record Wav2Vec2Model(
       int size = kernels.get(i);
       modules.add(
           ModuleSpec.linear(
-                  convolution(base, i) + "conv",
-                  Math.multiplyExact(in, size),
-                  out,
-                  convolutionBias)
+                  convolution(base, i) + "conv", Math.multiplyExact(in, size), out, convolutionBias)
               .storedAs(List.of(out, in, size)));
       if (i == 0) {
         modules.add(ModuleSpec.layerNorm(convolution(base, i) + "layer_norm", out));
@@ -152,8 +149,7 @@ record Wav2Vec2Model(
     modules.add(ModuleSpec.linear(base + "feature_projection.projection", in, hidden));
     modules.add(ModuleSpec.tensor(placeLengths(base), List.of(1, 1, placeSize)));
     modules.add(
-        ModuleSpec.tensor(
-            placeDirections(base), List.of(hidden, hidden / placeGroups, placeSize)));
+        ModuleSpec.tensor(placeDirections(base), List.of(hidden, hidden / placeGroups, placeSize)));
     modules.add(ModuleSpec.tensor(places(base) + "bias", List.of(hidden)));
     modules.add(ModuleSpec.layerNorm(base + "encoder.layer_norm", hidden));
     modules.addAll(TransformerBlocks.modules(blocks, EncoderNames.wav2Vec2(), base));

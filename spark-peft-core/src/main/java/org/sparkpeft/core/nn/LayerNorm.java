@@ -12,14 +12,12 @@ import org.jspecify.annotations.Nullable;
  * @param bias {@code [size]}
  * @param epsilon added to the variance
  */
-public record LayerNorm(String path, NDArray weight, NDArray bias, float epsilon)
-    implements Norm {
+public record LayerNorm(String path, NDArray weight, NDArray bias, float epsilon) implements Norm {
 
   @Override
   public LayerNorm with(NDArray otherWeight, @Nullable NDArray otherBias) {
     return new LayerNorm(path, otherWeight, otherBias == null ? bias : otherBias, epsilon);
   }
-
 
   /**
    * @param x {@code [..., size]}

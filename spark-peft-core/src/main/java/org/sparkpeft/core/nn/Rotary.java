@@ -22,8 +22,7 @@ public record Rotary(NDArray cos, NDArray sin) {
    *     reference, whatever the weights are
    * @param scale factor of sines and cosines
    */
-  public static Rotary of(
-      NDManager step, int[][] positions, float[] frequencies, float scale) {
+  public static Rotary of(NDManager step, int[][] positions, float[] frequencies, float scale) {
     int width = positions[0].length;
     int half = frequencies.length;
     float[] cos = new float[positions.length * width * half];
@@ -60,8 +59,7 @@ public record Rotary(NDArray cos, NDArray sin) {
     NDArray first = parts.get(0); // [batch, seq, heads, half]
     NDArray second = parts.get(1); // [batch, seq, heads, half]
     NDList turned =
-        new NDList(
-            first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin)));
+        new NDList(first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin)));
     if (parts.size() > 2) {
       turned.add(parts.get(2));
     }

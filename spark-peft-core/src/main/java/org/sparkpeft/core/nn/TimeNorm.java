@@ -12,8 +12,7 @@ import org.jspecify.annotations.Nullable;
  * @param bias {@code [channels]}
  * @param epsilon added to the variance
  */
-public record TimeNorm(String path, NDArray weight, NDArray bias, float epsilon)
-    implements Norm {
+public record TimeNorm(String path, NDArray weight, NDArray bias, float epsilon) implements Norm {
 
   @Override
   public TimeNorm with(NDArray otherWeight, @Nullable NDArray otherBias) {

@@ -217,8 +217,7 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
         ? new Modification.OnNorm(
             module.path(),
             Insertion.WEIGHT,
-            (below, layer, x) ->
-                below.apply(layer.with(layer.weight(), bias), x))
+            (below, layer, x) -> below.apply(layer.with(layer.weight(), bias), x))
         : new Modification.OnLinear(
             module.path(),
             Insertion.WEIGHT,

@@ -4,8 +4,8 @@ import ai.djl.ndarray.NDArray;
 import java.util.function.UnaryOperator;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.Norm;
 import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
 
 /**
  * One place at which a method acts, for one step: a position, an insertion form and a function.
@@ -151,8 +151,7 @@ public sealed interface Modification {
       implements Modification {
     @Override
     public Modification weighted(float weight) {
-      return new OnTensor(
-          path, insertion, value -> mix(value, change.apply(value), weight));
+      return new OnTensor(path, insertion, value -> mix(value, change.apply(value), weight));
     }
   }
 

@@ -10,8 +10,8 @@ import java.util.Optional;
 import java.util.function.UnaryOperator;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.Norm;
 import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
 
 /** A forward pass through the frozen model with modifications on top, the first innermost. */
 public final class ModifiedForward implements Tuning {

@@ -81,14 +81,10 @@ public final class SavedModules {
             case EMBEDDING ->
                 new Modification.OnEmbedding(
                     path, Insertion.WEIGHT, (below, layer, ids) -> Embedding.of(ids, weight));
-            case TENSOR ->
-                new Modification.OnTensor(path, Insertion.WEIGHT, value -> weight);
+            case TENSOR -> new Modification.OnTensor(path, Insertion.WEIGHT, value -> weight);
             case LAYER_NORM ->
                 new Modification.OnNorm(
-                    path,
-                    Insertion.WEIGHT,
-                    (below, layer, x) ->
-                        layer.with(weight, bias).apply(x));
+                    path, Insertion.WEIGHT, (below, layer, x) -> layer.with(weight, bias).apply(x));
           });
     }
     return replaced;

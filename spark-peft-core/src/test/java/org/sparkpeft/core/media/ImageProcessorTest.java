@@ -35,7 +35,8 @@ class ImageProcessorTest {
       settings.put("do_resize", true).put("resample", one.get("resample").intValue());
       settings.putObject("size").put("height", height).put("width", width);
       BufferedImage resized = ImageProcessor.of("settings", settings).shaped(pattern(30, 20));
-      assertThat(new int[] {resized.getWidth(), resized.getHeight()}).containsExactly(width, height);
+      assertThat(new int[] {resized.getWidth(), resized.getHeight()})
+          .containsExactly(width, height);
       for (int i = 0; i < one.get("rgb").size(); i++) {
         int rgb = resized.getRGB(i / 3 % width, i / 3 / width);
         int level = rgb >> (16 - 8 * (i % 3)) & 0xff;

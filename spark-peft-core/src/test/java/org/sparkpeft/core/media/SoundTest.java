@@ -51,8 +51,7 @@ class SoundTest {
           re += signal[i] * Math.cos(angle);
           im -= signal[i] * Math.sin(angle);
         }
-        assertThat(power[k])
-            .isCloseTo(re * re + im * im, Offset.offset(1e-8 * (1 + size * size)));
+        assertThat(power[k]).isCloseTo(re * re + im * im, Offset.offset(1e-8 * (1 + size * size)));
       }
     }
   }
@@ -61,8 +60,7 @@ class SoundTest {
   void astFeatures() throws IOException {
     JsonNode golden =
         json("golden/architectures/ast-audio-classification/golden.json").get("feature_extractor");
-    for (String key :
-        new String[] {"fixture_16_bins_24_frames", "default_128_bins_1024_frames"}) {
+    for (String key : new String[] {"fixture_16_bins_24_frames", "default_128_bins_1024_frames"}) {
       JsonNode one = golden.get(key);
       AstFeatures features =
           AstFeatures.of(
@@ -151,10 +149,7 @@ class SoundTest {
             SafetensorsFile.open(model.path().resolve("golden_features.safetensors"))) {
       for (String name : new String[] {"3_jackson_0", "7_theo_12"}) {
         ZipEntry entry =
-            zip.stream()
-                .filter(e -> e.getName().endsWith(name + ".wav"))
-                .findFirst()
-                .orElseThrow();
+            zip.stream().filter(e -> e.getName().endsWith(name + ".wav")).findFirst().orElseThrow();
         byte[] bytes;
         try (InputStream stream = zip.getInputStream(entry)) {
           bytes = stream.readAllBytes();
@@ -202,8 +197,7 @@ class SoundTest {
     assertThat(features.of(recording))
         .usingComparatorWithPrecision(1e-6f)
         .containsExactly(up, -2 * up, up);
-    WaveFeatures plain =
-        WaveFeatures.of("s", JSON.createObjectNode().put("do_normalize", false));
+    WaveFeatures plain = WaveFeatures.of("s", JSON.createObjectNode().put("do_normalize", false));
     assertThat(plain.of(recording)).containsExactly(0.5f, -0.25f, 0.5f);
     assertThatThrownBy(() -> Recording.of(new float[] {1, Float.NaN}, 16_000))
         .isInstanceOf(DataException.class)

@@ -42,8 +42,7 @@ class ClipAndWaveTest {
     ObjectNode config = (ObjectNode) source.config();
     ((ObjectNode) config.get("text_config")).put("eos_token_id", 2);
     Files.writeString(folder.resolve("config.json"), config.toString());
-    Files.copy(
-        source.path().resolve("model.safetensors"), folder.resolve("model.safetensors"));
+    Files.copy(source.path().resolve("model.safetensors"), folder.resolve("model.safetensors"));
     checkEmbeddings(ModelDirectory.open(folder));
   }
 
@@ -53,8 +52,7 @@ class ClipAndWaveTest {
     List<int[]> texts = new ArrayList<>();
     List<float[]> images = new ArrayList<>();
     for (int row = 0; row < inputs.get("input_ids").size(); row++) {
-      texts.add(
-          tokens(inputs.get("input_ids").get(row), inputs.get("attention_mask").get(row)));
+      texts.add(tokens(inputs.get("input_ids").get(row), inputs.get("attention_mask").get(row)));
       images.add(floats(inputs.get("pixel_values").get(row)));
     }
     CPU.bindThread();

@@ -75,8 +75,7 @@ class PatchModelsTest {
         NDManager step = CPU.newManager()) {
       assertThat(model.missing()).isEmpty();
       NDArray hidden = model.forward(step, input, Tuning.NONE);
-      NDArray logits =
-          model.logits(model.features(step, hidden, input, Tuning.NONE), Tuning.NONE);
+      NDArray logits = model.logits(model.features(step, hidden, input, Tuning.NONE), Tuning.NONE);
       for (int row = 0; row < cases.size(); row++) {
         assertThat(logits.get(row).toFloatArray())
             .as("case " + row)
@@ -117,8 +116,7 @@ class PatchModelsTest {
     }
   }
 
-  private static float[] logits(
-      Backbone model, NDManager step, ModelInput input, Tuning tuning) {
+  private static float[] logits(Backbone model, NDManager step, ModelInput input, Tuning tuning) {
     NDArray hidden = model.forward(step, input, tuning);
     return model.logits(model.features(step, hidden, input, tuning), tuning).toFloatArray();
   }

@@ -67,7 +67,8 @@ class SwinWindowsTest {
   @Test
   void refusesSettingsByName() throws IOException {
     refuse("{\"use_absolute_embeddings\": true}", "use_absolute_embeddings");
-    refuse("{\"image_size\": 16, \"embed_dim\": 8, \"depths\": [1, 1], \"num_heads\": [1]}",
+    refuse(
+        "{\"image_size\": 16, \"embed_dim\": 8, \"depths\": [1, 1], \"num_heads\": [1]}",
         "num_heads");
     refuse(
         "{\"image_size\": 16, \"embed_dim\": 8, \"depths\": [1, 1], \"num_heads\": [1, 2],"

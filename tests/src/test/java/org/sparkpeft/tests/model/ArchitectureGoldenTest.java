@@ -151,7 +151,11 @@ class ArchitectureGoldenTest {
       int width = positions ? shape.get(1).intValue() : 1;
       for (int i = 0; i < known.size(); i++) {
         int row = i / (width * last);
-        if (!positions || one.counts(row, i / last % width, input instanceof org.sparkpeft.core.model.TokenBatch t && t.target().isPresent())) {
+        if (!positions
+            || one.counts(
+                row,
+                i / last % width,
+                input instanceof org.sparkpeft.core.model.TokenBatch t && t.target().isPresent())) {
           assertThat(values[i])
               .as("%s, output %d", one.name(), i)
               .isCloseTo(known.get(i).floatValue(), Offset.offset(OUTPUT));
@@ -217,13 +221,13 @@ class ArchitectureGoldenTest {
           .isCloseTo(total, Offset.offset(RELATIVE * total));
       JsonNode norms = training.get("grad_norms");
       for (ParameterLayout.Entry entry : layout.entries()) {
-        JsonNode norm = norms.get(golden.path("gradient_names").path(entry.name()).asText(entry.name()));
+        JsonNode norm =
+            norms.get(golden.path("gradient_names").path(entry.name()).asText(entry.name()));
         if (norm != null) {
           assertThat(norm(gradient, entry.offset(), entry.size()))
               .as("gradient of " + entry.name())
               .isCloseTo(
-                  norm.doubleValue(),
-                  Offset.offset(RELATIVE * norm.doubleValue() + 1e-5 * total));
+                  norm.doubleValue(), Offset.offset(RELATIVE * norm.doubleValue() + 1e-5 * total));
         }
       }
       checkSteps(training.path("losses_before_each_step"), gradient);

@@ -120,9 +120,7 @@ public final class BitFit implements PeftMethod<BitFit.Config> {
                 : new Modification.OnNorm(
                     path,
                     Insertion.WEIGHT,
-                    (below, layer, x) ->
-                        below.apply(
-                            layer.with(layer.weight(), bias), x)));
+                    (below, layer, x) -> below.apply(layer.with(layer.weight(), bias), x)));
       }
       return modifications;
     }

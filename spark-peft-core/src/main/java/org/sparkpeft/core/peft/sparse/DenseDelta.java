@@ -135,15 +135,16 @@ record DenseDelta(List<ModuleSpec> modules, Set<String> tensors) {
                 NDArray rows = below.apply(layer, ids);
                 return weight == null ? rows : rows.add(Embedding.of(ids, weight));
               });
-      case TENSOR ->
-          new Modification.OnTensor(path, Insertion.WEIGHT, value -> sum(value, weight));
+      case TENSOR -> new Modification.OnTensor(path, Insertion.WEIGHT, value -> sum(value, weight));
       case LAYER_NORM ->
           new Modification.OnNorm(
               path,
               Insertion.WEIGHT,
               (below, layer, x) ->
                   below.apply(
-                      layer.with(sum(layer.weight(), weight), layer.bias() == null ? null : sum(layer.bias(), bias)),
+                      layer.with(
+                          sum(layer.weight(), weight),
+                          layer.bias() == null ? null : sum(layer.bias(), bias)),
                       x));
     };
   }

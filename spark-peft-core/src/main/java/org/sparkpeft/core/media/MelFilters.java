@@ -28,7 +28,8 @@ final class MelFilters {
   MelFilters(Scale scale, int filters, int bins, double lowest, int rate) {
     double[] corners = new double[filters + 2]; // mel
     double from = mel(scale, lowest);
-    double to = mel(scale, rate / 2);
+    int half = rate / 2;
+    double to = mel(scale, half);
     for (int i = 0; i < corners.length; i++) {
       corners[i] = from + (to - from) * i / (filters + 1);
     }

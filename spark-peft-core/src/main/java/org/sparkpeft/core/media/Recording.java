@@ -164,8 +164,8 @@ public final class Recording {
       float rate = format.getSampleRate();
       AudioFormat.Encoding encoding = format.getEncoding();
       boolean whole =
-          encoding.equals(AudioFormat.Encoding.PCM_SIGNED) && bits >= 16 && bits <= 32
-              || encoding.equals(AudioFormat.Encoding.PCM_UNSIGNED) && bits == 8;
+          (encoding.equals(AudioFormat.Encoding.PCM_SIGNED) && bits >= 16 && bits <= 32)
+              || (encoding.equals(AudioFormat.Encoding.PCM_UNSIGNED) && bits == 8);
       boolean floating =
           encoding.equals(AudioFormat.Encoding.PCM_FLOAT) && (bits == 32 || bits == 64);
       if (bits % 8 != 0

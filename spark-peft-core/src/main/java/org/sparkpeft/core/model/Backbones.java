@@ -30,6 +30,7 @@ public final class Backbones {
     ARCHITECTURES.put("swin", SwinModel::of);
     ARCHITECTURES.put("clip", ClipModel::of);
     ARCHITECTURES.put("wav2vec2", Wav2Vec2Model::of);
+    ARCHITECTURES.put("whisper", WhisperModel::of);
   }
 
   private Backbones() {}

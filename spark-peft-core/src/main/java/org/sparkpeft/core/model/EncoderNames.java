@@ -91,4 +91,18 @@ record EncoderNames(
         "feed_forward.output_dense",
         "final_layer_norm");
   }
+
+  /** Those of Whisper's encoder and decoder, whose norms come before the blocks. */
+  static EncoderNames whisper() {
+    return new EncoderNames(
+        "layers",
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.out_proj",
+        "self_attn_layer_norm",
+        "fc1",
+        "fc2",
+        "final_layer_norm");
+  }
 }

@@ -141,11 +141,19 @@ public record ModuleSpec(
       return storage.shape;
     }
     if (!tensor.equals(path + ".weight")) {
-      return tensors().get(tensor);
+      return used(tensor);
     }
     if (!storage.shape.isEmpty()) {
       return storage.shape;
     }
-    return storage.transposed ? List.of(in, out) : tensors().get(tensor);
+    return storage.transposed ? List.of(in, out) : used(tensor);
+  }
+
+  private List<Integer> used(String tensor) {
+    List<Integer> shape = tensors().get(tensor);
+    if (shape == null) {
+      throw new IllegalArgumentException(path + " has no tensor named " + tensor);
+    }
+    return shape;
   }
 }

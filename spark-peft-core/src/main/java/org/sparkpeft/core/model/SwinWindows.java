@@ -66,7 +66,7 @@ record SwinWindows(int height, int width, int size, int shift) {
             .transpose(0, 1, 3, 2, 4, 5)
             .reshape(batch, paddedHeight(), paddedWidth(), hidden);
     grid = rolled(rolled(grid, 1, paddedHeight() - shift), 2, paddedWidth() - shift);
-    return cut(cut(grid, 1, height), 2, width).reshape(batch, height * width, hidden);
+    return cut(cut(grid, 1, height), 2, width).reshape(batch, (long) height * width, hidden);
   }
 
   private static NDArray padded(NDArray grid, int axis, int length) {

@@ -23,6 +23,16 @@ final class TransformerBlocks implements AutoCloseable {
       Linear output,
       Norm outputNorm) {}
 
+  /** What a layer does between its attention and its feed-forward block. */
+  interface Between {
+    /**
+     * @param layer the layer's number, from 0
+     * @param stream the residual stream {@code [batch, seq, hidden]}
+     * @return shaped as {@code stream}
+     */
+    NDArray apply(int layer, NDArray stream);
+  }
+
   private final BlockConfig config;
   private final AttentionKernel attention;
   private final List<Layer> layers = new ArrayList<>();
@@ -100,30 +110,38 @@ final class TransformerBlocks implements AutoCloseable {
    * @return shaped as {@code x}
    */
   NDArray forward(Pass pass, NDArray x, Visibility visible) {
+    return forward(pass, x, visible, (layer, stream) -> stream);
+  }
+
+  /** The same with something between the blocks of each layer. */
+  NDArray forward(Pass pass, NDArray x, Visibility visible, Between between) {
     NDArray stream = x;
-    for (Layer layer : layers) {
-      stream =
-          config.preNorm()
-              ? before(pass, layer, stream, visible)
-              : after(pass, layer, stream, visible);
+    for (int i = 0; i < layers.size(); i++) {
+      Layer layer = layers.get(i);
+      stream = between.apply(i, attended(pass, layer, stream, visible));
+      stream = fed(pass, layer, stream);
     }
     return stream;
   }
 
-  private NDArray before(Pass pass, Layer layer, NDArray x, Visibility visible) {
-    Tuning tuning = pass.tuning();
-    NDArray attended = attend(pass, layer, pass.norm(layer.attentionNorm, x), visible);
-    NDArray y = tuning.residual(layer.attentionOutput.path(), x, attended);
-    NDArray outer = feedForward(pass, layer, pass.norm(layer.outputNorm, y));
-    return tuning.residual(layer.output.path(), y, outer);
+  /** The stream after the attention block. */
+  private NDArray attended(Pass pass, Layer layer, NDArray x, Visibility visible) {
+    String path = layer.attentionOutput.path();
+    if (config.preNorm()) {
+      NDArray out = attend(pass, layer, pass.norm(layer.attentionNorm, x), visible);
+      return pass.tuning().residual(path, x, out);
+    }
+    NDArray out = attend(pass, layer, x, visible);
+    return pass.tuning().residual(path, layer.attentionNorm, x, out);
   }
 
-  private NDArray after(Pass pass, Layer layer, NDArray x, Visibility visible) {
-    Tuning tuning = pass.tuning();
-    NDArray attended = attend(pass, layer, x, visible);
-    NDArray y = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, attended);
-    NDArray outer = feedForward(pass, layer, y);
-    return tuning.residual(layer.output.path(), layer.outputNorm, y, outer);
+  /** The stream after the feed-forward block. */
+  private NDArray fed(Pass pass, Layer layer, NDArray x) {
+    String path = layer.output.path();
+    return config.preNorm()
+        ? pass.tuning()
+            .residual(path, x, feedForward(pass, layer, pass.norm(layer.outputNorm, x)))
+        : pass.tuning().residual(path, layer.outputNorm, x, feedForward(pass, layer, x));
   }
 
   private NDArray attend(Pass pass, Layer layer, NDArray x, Visibility visible) {

@@ -22,7 +22,7 @@ record ArchitectureCase(JsonNode json, int padId) {
 
   ModelInput input(Optional<JsonNode> decoderIds) {
     if (!inputs().has("input_ids")) {
-      return MediaInputs.of(inputs());
+      return MediaInputs.of(inputs(), decoderIds, padId);
     }
     TokenBatch tokens = tokens(inputs());
     if (inputs().has("pixel_values")) {

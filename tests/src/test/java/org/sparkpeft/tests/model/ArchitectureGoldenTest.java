@@ -75,6 +75,7 @@ class ArchitectureGoldenTest {
   private static void check(Path folder) {
     JsonNode golden = json(folder.resolve("golden.json"));
     ModelDirectory directory = ModelDirectory.open(folder);
+    MediaInputs.addDecoderInputs(golden, directory.config());
     String type = directory.config().path("model_type").asText();
     if (!Backbones.supported().contains(type)) {
       abort("models of type " + type + " are not supported");

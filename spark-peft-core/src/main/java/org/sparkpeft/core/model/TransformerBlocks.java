@@ -139,8 +139,7 @@ final class TransformerBlocks implements AutoCloseable {
   private NDArray fed(Pass pass, Layer layer, NDArray x) {
     String path = layer.output.path();
     return config.preNorm()
-        ? pass.tuning()
-            .residual(path, x, feedForward(pass, layer, pass.norm(layer.outputNorm, x)))
+        ? pass.tuning().residual(path, x, feedForward(pass, layer, pass.norm(layer.outputNorm, x)))
         : pass.tuning().residual(path, layer.outputNorm, x, feedForward(pass, layer, x));
   }
 

@@ -98,23 +98,20 @@ record WhisperModel(
     List<ModuleSpec> modules = new ArrayList<>();
     modules.add(convolution(base + "encoder.conv1", melBins));
     modules.add(convolution(base + "encoder.conv2", hidden));
-    modules.addAll(
-        TransformerBlocks.modules(encoder, EncoderNames.whisper(), base + "encoder."));
+    modules.addAll(TransformerBlocks.modules(encoder, EncoderNames.whisper(), base + "encoder."));
     modules.add(ModuleSpec.layerNorm(base + "encoder.layer_norm", hidden));
     List<LayerPaths> layers =
         new ArrayList<>(
             TransformerBlocks.paths(encoder, EncoderNames.whisper(), base + "encoder."));
     if (!encoderAlone(head)) {
       modules.addAll(decoderModules(base));
-      layers.addAll(
-          TransformerBlocks.paths(decoder, EncoderNames.whisper(), base + "decoder."));
+      layers.addAll(TransformerBlocks.paths(decoder, EncoderNames.whisper(), base + "decoder."));
     }
     modules.addAll(headModules(head, base));
     String output = head.kind() == HeadConfig.Kind.LANGUAGE ? OUTPUT : "";
     String words = encoderAlone(head) ? "" : base + "decoder.embed_tokens";
     return new ModuleTree(
-        modules,
-        new ModuleTree.Structure(layers, hidden, sizes.heads(), hidden, words, output));
+        modules, new ModuleTree.Structure(layers, hidden, sizes.heads(), hidden, words, output));
   }
 
   private ModuleSpec convolution(String path, int in) {
@@ -126,12 +123,9 @@ record WhisperModel(
   private List<ModuleSpec> decoderModules(String base) {
     int hidden = sizes.hidden();
     List<ModuleSpec> modules = new ArrayList<>();
-    modules.add(
-        ModuleSpec.embedding(base + "decoder.embed_tokens", sizes.vocabulary(), hidden));
-    modules.add(
-        ModuleSpec.embedding(base + "decoder.embed_positions", sizes.maxTokens(), hidden));
-    modules.addAll(
-        TransformerBlocks.modules(decoder, EncoderNames.whisper(), base + "decoder."));
+    modules.add(ModuleSpec.embedding(base + "decoder.embed_tokens", sizes.vocabulary(), hidden));
+    modules.add(ModuleSpec.embedding(base + "decoder.embed_positions", sizes.maxTokens(), hidden));
+    modules.addAll(TransformerBlocks.modules(decoder, EncoderNames.whisper(), base + "decoder."));
     for (int i = 0; i < decoder.layers(); i++) {
       String cross = crossAttention(base, i);
       modules.add(ModuleSpec.linear(cross + ".q_proj", hidden, hidden));
@@ -161,8 +155,7 @@ record WhisperModel(
           List.of(
               ModuleSpec.linear(CLASSIFIER, hidden, head.outputs())
                   .orElse(ModuleSpec.Origin.FRESH));
-      case TOKEN ->
-          throw new ConfigException("model.task", "Whisper has no head for each token");
+      case TOKEN -> throw new ConfigException("model.task", "Whisper has no head for each token");
     };
   }
 

@@ -77,8 +77,7 @@ final class WhisperNetwork implements Network {
               .formatted(2 * config.frames(), config.melBins(), batch.shape()));
     }
     NDArray x =
-        pass.step()
-            .create(batch.flat(), new Shape(batch.size(), batch.frames(), batch.features()));
+        pass.step().create(batch.flat(), new Shape(batch.size(), batch.frames(), batch.features()));
     x = convolved(pass, base + "encoder.conv1", x, 1);
     x = convolved(pass, base + "encoder.conv2", x, 2); // [batch, frames, hidden]
     Shape places = new Shape(1, config.frames(), config.sizes().hidden());
@@ -110,9 +109,7 @@ final class WhisperNetwork implements Network {
     NDArray at = pass.step().create(Visibility.positions(pass, texts));
     x = x.add(pass.embedding(frozen.embedding(base + "decoder.embed_positions"), at));
     Visibility visible = Visibility.causal(pass, texts, 0);
-    x =
-        blocks.forward(
-            pass, x, visible, (layer, stream) -> listen(pass, layer, stream, states));
+    x = blocks.forward(pass, x, visible, (layer, stream) -> listen(pass, layer, stream, states));
     pass.cache().advance(pass.virtualTokens() + texts.width() + pass.prefixLength());
     return norm(pass, base + "decoder.layer_norm", x);
   }
@@ -163,8 +160,7 @@ final class WhisperNetwork implements Network {
       case NONE -> throw new IllegalStateException("the model was loaded without a head");
       case LANGUAGE, TOKEN -> layers.linear(WhisperModel.OUTPUT, features);
       case SEQUENCE ->
-          layers.linear(
-              WhisperModel.CLASSIFIER, layers.linear(WhisperModel.PROJECTOR, features));
+          layers.linear(WhisperModel.CLASSIFIER, layers.linear(WhisperModel.PROJECTOR, features));
       case MEAN -> layers.linear(WhisperModel.CLASSIFIER, features);
     };
   }

@@ -49,8 +49,7 @@ final class MediaInputs {
         ArrayNode row = rows.addArray().add(config.get("decoder_start_token_id").intValue());
         for (int t = 0; t + 1 < labels.size(); t++) {
           int label = labels.get(t).intValue();
-          row.add(
-              label == ArchitectureCase.IGNORE ? config.get("pad_token_id").intValue() : label);
+          row.add(label == ArchitectureCase.IGNORE ? config.get("pad_token_id").intValue() : label);
         }
       }
     }

@@ -115,6 +115,11 @@ public record ModuleSpec(
     return new ModuleSpec(path, kind, in, out, bias, origin, other);
   }
 
+  /** Whether the checkpoint holds the layer as a convolution. */
+  public boolean isConvolution() {
+    return kind == Kind.LINEAR && !storage.shape.isEmpty();
+  }
+
   /** Whether the layer belongs to the task head rather than to the pretrained base. */
   public boolean isHead() {
     return origin != Origin.REQUIRED;

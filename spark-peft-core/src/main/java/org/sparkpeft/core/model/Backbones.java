@@ -35,6 +35,14 @@ public final class Backbones {
     ARCHITECTURES.put("gemma2", Gemma2Model::of);
     ARCHITECTURES.put("gpt_neox", GptNeoxModel::of);
     ARCHITECTURES.put("opt", OptModel::of);
+    ARCHITECTURES.put("vit", VitModel::vit);
+    ARCHITECTURES.put("deit", VitModel::deit);
+    ARCHITECTURES.put("audio-spectrogram-transformer", AstModel::of);
+    ARCHITECTURES.put("kwt", KwtModel::of);
+    ARCHITECTURES.put("swin", SwinModel::of);
+    ARCHITECTURES.put("clip", ClipModel::of);
+    ARCHITECTURES.put("wav2vec2", Wav2Vec2Model::of);
+    ARCHITECTURES.put("whisper", WhisperModel::of);
   }
 
   private Backbones() {}

@@ -25,7 +25,8 @@ import org.sparkpeft.core.nn.RmsNorm;
 /**
  * The weights of a model's layers, by module path, as the checkpoint has them. Checkpoints of the
  * bare encoder omit the family's prefix ({@code bert.}), those of a task class have it, and old
- * ones call a norm's tensors gamma and beta; all are accepted.
+ * ones call a norm's tensors gamma and beta, or a direction and its length weight_v and weight_g;
+ * all are accepted.
  */
 final class FrozenLayers {
   /** Table that encoder and decoder share; some checkpoints hold it under their names alone. */
@@ -153,7 +154,9 @@ final class FrozenLayers {
       names.add(
           modern
               .replace("LayerNorm.weight", "LayerNorm.gamma")
-              .replace("LayerNorm.bias", "LayerNorm.beta"));
+              .replace("LayerNorm.bias", "LayerNorm.beta")
+              .replace("parametrizations.weight.original0", "weight_g")
+              .replace("parametrizations.weight.original1", "weight_v"));
     }
     for (String shared : List.copyOf(names)) {
       if (shared.endsWith(SHARED)) {
@@ -171,15 +174,20 @@ final class FrozenLayers {
         .forEach(
             (name, shape) -> {
               boolean identity =
-                  module.origin() == ModuleSpec.Origin.IDENTITY
-                      && module.kind() == ModuleSpec.Kind.LINEAR
-                      && shape.size() == 2;
+                  module.origin() == ModuleSpec.Origin.IDENTITY && name.endsWith(".weight");
               tensors.put(
                   name,
                   identity
-                      ? manager.eye(shape.get(0), shape.get(1), 0, DataType.FLOAT32)
+                      ? identity(manager, shape)
                       : manager.zeros(new Shape(shape.stream().mapToLong(d -> d).toArray())));
             });
+  }
+
+  /** The weight of a linear layer or of a norm that changes as little as it can. */
+  private static NDArray identity(NDManager manager, List<Integer> shape) {
+    return shape.size() == 2
+        ? manager.eye(shape.get(0), shape.get(1), 0, DataType.FLOAT32)
+        : manager.ones(new Shape(shape.get(0)));
   }
 
   /** Paths of head modules that the checkpoint lacks. */

@@ -115,7 +115,13 @@ record Gemma2Model(
     return new ModuleTree(
         modules,
         new ModuleTree.Structure(
-            layers, hidden, sizes.heads(), keys, base + "embed_tokens", DecoderHead.output(head)));
+            layers,
+            hidden,
+            sizes.heads(),
+            keyHeads,
+            keys,
+            base + "embed_tokens",
+            DecoderHead.output(head)));
   }
 
   @Override

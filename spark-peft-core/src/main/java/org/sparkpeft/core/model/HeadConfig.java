@@ -13,7 +13,10 @@ public record HeadConfig(Kind kind, int outputs) {
   public enum Kind {
     /** No head: the hidden states are the result. */
     NONE,
-    /** The head of Hugging Face's {@code ForSequenceClassification} class, on the first token. */
+    /**
+     * The head of Hugging Face's {@code ForSequenceClassification} class, on the first or last
+     * token, or of its {@code ForImageClassification} or {@code ForAudioClassification} class.
+     */
     SEQUENCE,
     /** One linear layer, {@code classifier}, on the mean of the hidden states of all tokens. */
     MEAN,

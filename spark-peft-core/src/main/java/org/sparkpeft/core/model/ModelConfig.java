@@ -2,6 +2,7 @@ package org.sparkpeft.core.model;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.nn.Activation;
@@ -93,6 +94,42 @@ final class ModelConfig {
 
   boolean has(String key) {
     return !json.path(key).isMissingNode() && !json.path(key).isNull();
+  }
+
+  /**
+   * A list of counts that must be there.
+   *
+   * @throws FormatException if it is missing, empty, or an element is not within 1..2^31-1
+   */
+  int[] counts(String key) {
+    JsonNode list = json.path(key);
+    int[] counts = new int[list.isArray() ? list.size() : 0];
+    for (int i = 0; i < counts.length; i++) {
+      counts[i] = list.get(i).canConvertToInt() ? list.get(i).asInt() : 0;
+    }
+    if (counts.length == 0 || Arrays.stream(counts).anyMatch(count -> count < 1)) {
+      throw new FormatException(
+          source, key + " must be a list of whole numbers above 0, got " + shown(key));
+    }
+    return counts;
+  }
+
+  /** One number for both directions, or {@code [height, width]}. */
+  int[] heightAndWidth(String key, int fallback) {
+    JsonNode value = json.path(key);
+    if (!value.isArray()) {
+      int both = count(key, fallback);
+      return new int[] {both, both};
+    }
+    boolean ok = value.size() == 2;
+    for (JsonNode side : value) {
+      ok &= side.isIntegralNumber() && side.canConvertToInt() && side.intValue() > 0;
+    }
+    if (!ok) {
+      throw new FormatException(
+          source, key + " must be a size or [height, width], got " + shown(key));
+    }
+    return new int[] {value.get(0).intValue(), value.get(1).intValue()};
   }
 
   /** A list of words; empty when absent. */

@@ -3,7 +3,6 @@ package org.sparkpeft.core.model;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 
 /**
  * One layer of a model: what a parameter-efficient method needs to know to lay itself out.
@@ -34,8 +33,8 @@ public record ModuleSpec(
     /** The base cannot do without it. */
     REQUIRED,
     /**
-     * Part of the task head; made up as identity weight and zero bias, or a tensor of zeros, and
-     * kept frozen.
+     * Part of the task head; made up as identity weight (of ones, for a norm) and zero bias, or a
+     * tensor of zeros, and kept frozen.
      */
     IDENTITY,
     /** Part of the task head; starts random and must be trained. */
@@ -85,10 +84,10 @@ public record ModuleSpec(
     return new ModuleSpec(path, Kind.LAYER_NORM, size, size, false, Origin.REQUIRED);
   }
 
-  /** A tensor without a layer. */
+  /** A tensor without a layer; one without dimensions is used as {@code [1]}. */
   public static ModuleSpec tensor(String path, List<Integer> shape) {
     int size = shape.stream().reduce(1, Math::multiplyExact);
-    int last = shape.get(shape.size() - 1);
+    int last = shape.isEmpty() ? 1 : shape.get(shape.size() - 1);
     Storage storage = new Storage(shape, false, "");
     return new ModuleSpec(path, Kind.TENSOR, size / last, last, false, Origin.REQUIRED, storage);
   }
@@ -116,6 +115,11 @@ public record ModuleSpec(
     return new ModuleSpec(path, kind, in, out, bias, origin, other);
   }
 
+  /** Whether the checkpoint holds the layer as a convolution. */
+  public boolean isConvolution() {
+    return kind == Kind.LINEAR && !storage.shape.isEmpty();
+  }
+
   /** Whether the layer belongs to the task head rather than to the pretrained base. */
   public boolean isHead() {
     return origin != Origin.REQUIRED;
@@ -128,7 +132,7 @@ public record ModuleSpec(
       case LINEAR -> shapes.put(path + ".weight", List.of(out, in));
       case EMBEDDING -> shapes.put(path + ".weight", List.of(in, out));
       case LAYER_NORM -> shapes.put(path + ".weight", List.of(out));
-      case TENSOR -> shapes.put(path, storage.shape);
+      case TENSOR -> shapes.put(path, storage.shape.isEmpty() ? List.of(1) : storage.shape);
     }
     if (bias) {
       shapes.put(path + ".bias", List.of(out));
@@ -138,13 +142,24 @@ public record ModuleSpec(
 
   /** The shape of one of {@link #tensors} in a checkpoint. */
   public List<Integer> storedShape(String tensor) {
-    boolean weight = tensor.equals(path + ".weight");
-    if (weight && !storage.shape.isEmpty()) {
+    if (kind == Kind.TENSOR) {
       return storage.shape;
     }
-    return weight && storage.transposed
-        ? List.of(in, out)
-        : Objects.requireNonNull(tensors().get(tensor), tensor);
+    if (!tensor.equals(path + ".weight")) {
+      return used(tensor);
+    }
+    if (!storage.shape.isEmpty()) {
+      return storage.shape;
+    }
+    return storage.transposed ? List.of(in, out) : used(tensor);
+  }
+
+  private List<Integer> used(String tensor) {
+    List<Integer> shape = tensors().get(tensor);
+    if (shape == null) {
+      throw new IllegalArgumentException(path + " has no tensor named " + tensor);
+    }
+    return shape;
   }
 
   /** The values of one of {@link #tensors} in the order in which a checkpoint holds them. */

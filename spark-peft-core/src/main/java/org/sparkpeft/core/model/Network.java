@@ -35,4 +35,31 @@ interface Network extends AutoCloseable {
     throw new IllegalArgumentException(
         "the model reads tokens, got " + input.getClass().getSimpleName());
   }
+
+  /** The input as images. */
+  static PixelBatch pixels(ModelInput input) {
+    if (input instanceof PixelBatch pixels) {
+      return pixels;
+    }
+    throw new IllegalArgumentException(
+        "the model reads images, got " + input.getClass().getSimpleName());
+  }
+
+  /** The input as recordings of one length. */
+  static FrameBatch frames(ModelInput input) {
+    if (input instanceof FrameBatch frames) {
+      return frames;
+    }
+    throw new IllegalArgumentException(
+        "the model reads frames of features, got " + input.getClass().getSimpleName());
+  }
+
+  /** The input as recordings of any lengths. */
+  static WaveBatch waves(ModelInput input) {
+    if (input instanceof WaveBatch waves) {
+      return waves;
+    }
+    throw new IllegalArgumentException(
+        "the model reads samples, got " + input.getClass().getSimpleName());
+  }
 }

@@ -103,6 +103,7 @@ record Phi3Model(
             layers,
             hidden,
             sizes.heads(),
+            keyHeads,
             keySize(),
             base + "embed_tokens",
             DecoderHead.output(head)));

@@ -114,6 +114,7 @@ record T5Model(
             layers,
             sizes.hidden(),
             sizes.heads(),
+            sizes.heads(),
             sizes.heads() * keySize,
             "shared",
             DecoderHead.output(head)));

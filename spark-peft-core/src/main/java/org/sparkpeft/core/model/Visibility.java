@@ -17,6 +17,9 @@ record Visibility(@Nullable NDArray mask, boolean causal) {
   /** Score added to hidden keys: their weight becomes exactly 0. */
   static final float HIDDEN = -3.4028235e38f;
 
+  /** Every position sees every other. */
+  static final Visibility ALL = new Visibility(null, false);
+
   /**
    * @param window keys a token sees, itself included; 0 for all
    */

@@ -3,8 +3,8 @@ package org.sparkpeft.core.nn;
 import ai.djl.ndarray.NDArray;
 import org.jspecify.annotations.Nullable;
 
-/** A normalisation over the last axis with a trained weight. */
-public sealed interface Norm permits LayerNorm, RmsNorm {
+/** A normalisation with a trained weight for each entry of the last axis. */
+public sealed interface Norm permits LayerNorm, RmsNorm, TimeNorm {
 
   /** Hugging Face's path of the module. */
   String path();

@@ -112,11 +112,6 @@ public final class TextTokenizer implements AutoCloseable {
     return ints(tokenizer.encode(text, false, false).getIds());
   }
 
-  /** The text of some tokens, without special tokens. */
-  public String decode(int[] tokens) {
-    return tokenizer.decode(Arrays.stream(tokens).asLongStream().toArray(), true);
-  }
-
   private static int[] ints(long[] ids) {
     int[] tokens = new int[ids.length];
     for (int i = 0; i < ids.length; i++) {

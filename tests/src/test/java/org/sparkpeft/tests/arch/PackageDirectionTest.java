@@ -60,15 +60,9 @@ class PackageDirectionTest {
             JACKSON));
     table.put(
         "core.generate",
-        List.of(
-            "core.model",
-            "core.io",
-            "core.engine",
-            "core.random",
-            "core.error",
-            DJL,
-            JACKSON));
+        List.of("core.model", "core.io", "core.engine", "core.random", "core.error", DJL, JACKSON));
     table.put("core.text", List.of("core.io", "core.error", DJL, JACKSON));
+    table.put("core.media", List.of("core.io", "core.model", "core.error", JACKSON));
     table.put(
         "core.data",
         List.of(

@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import org.sparkpeft.core.model.ImageTextBatch;
 import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.TokenBatch;
 
@@ -20,7 +21,13 @@ record ArchitectureCase(JsonNode json, int padId) {
   }
 
   ModelInput input(Optional<JsonNode> decoderIds) {
+    if (!inputs().has("input_ids")) {
+      return MediaInputs.of(inputs(), decoderIds, padId);
+    }
     TokenBatch tokens = tokens(inputs());
+    if (inputs().has("pixel_values")) {
+      return new ImageTextBatch(MediaInputs.pixels(inputs().get("pixel_values")), tokens);
+    }
     if (decoderIds.isEmpty()) {
       return tokens;
     }

@@ -33,6 +33,7 @@ import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.Backbone;
 import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.model.HeadConfig;
+import org.sparkpeft.core.model.ImageTextBatch;
 import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.Tuning;
@@ -101,6 +102,7 @@ class ArchitectureGoldenTest {
 
   private static void check(Path folder) {
     JsonNode golden = json(folder.resolve("golden.json"));
+    MediaInputs.addDecoderInputs(golden, ModelDirectory.open(folder).config());
     checkOutputs(folder, golden);
     if (golden.has("training")) {
       HeadConfig head = head(golden, folder);
@@ -153,7 +155,7 @@ class ArchitectureGoldenTest {
     if (modelClass.endsWith("TokenClassification")) {
       return new HeadConfig(HeadConfig.Kind.TOKEN, labels);
     }
-    return modelClass.endsWith("Classification")
+    return modelClass.contains("Classification")
         ? new HeadConfig(HeadConfig.Kind.SEQUENCE, labels)
         : HeadConfig.NO_HEAD;
   }
@@ -166,17 +168,18 @@ class ArchitectureGoldenTest {
   private static NDArray outputs(
       Backbone model, HeadConfig head, NDManager step, ModelInput input, Tuning tuning) {
     NDArray hidden = model.forward(step, input, tuning);
-    return head.kind() == HeadConfig.Kind.NONE
+    return head.kind() == HeadConfig.Kind.NONE && !(input instanceof ImageTextBatch)
         ? hidden
         : model.logits(model.features(step, hidden, input, tuning), tuning);
   }
 
   private static void checkOutputs(
       Backbone model, HeadConfig head, ArchitectureCase one, ModelInput input) {
+    String output = head.kind() == HeadConfig.Kind.NONE ? "last_hidden_state" : "logits";
     JsonNode expected =
         one.json()
             .get("outputs")
-            .get(head.kind() == HeadConfig.Kind.NONE ? "last_hidden_state" : "logits");
+            .get(input instanceof ImageTextBatch ? "logits_per_image" : output);
     JsonNode shape = expected.get("shape");
     try (NDManager step = CPU.newManager()) {
       NDArray actual = outputs(model, head, step, input, Tuning.NONE);
@@ -274,7 +277,7 @@ class ArchitectureGoldenTest {
         }
       }
       assertThat(unseen).as("tensors that the model does not have").isEmpty();
-      checkSteps(training.get("losses_before_each_step"), gradient);
+      checkSteps(training.path("losses_before_each_step"), gradient);
     }
 
     private void checkSteps(JsonNode losses, float[] gradient) {
@@ -324,6 +327,9 @@ class ArchitectureGoldenTest {
 
     /** Mean cross entropy over the labels that count. */
     private NDArray loss(NDManager step, NDArray logits) {
+      if (input instanceof ImageTextBatch) {
+        return MediaInputs.contrastiveLoss(step, logits);
+      }
       JsonNode labels = one.json().get("labels");
       boolean shifted =
           head.kind() == HeadConfig.Kind.LANGUAGE

@@ -15,6 +15,9 @@ import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.generate.Generated;
+import org.sparkpeft.core.generate.GenerationConfig;
+import org.sparkpeft.core.generate.Generator;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.Backbone;
@@ -330,6 +333,36 @@ public final class TunableModel implements AutoCloseable {
       all.addAll(loaded.methods(context));
       return outputs(step, batch, ModifiedForward.of(all));
     };
+  }
+
+  /**
+   * Continues prompts with the base under given adapters and nothing of this model's own.
+   *
+   * @param prompts token ids, none empty; of an encoder-decoder, what the encoder reads
+   * @param text turns tokens into text, for stop strings
+   * @throws ConfigException if the task predicts no words, or a setting does not fit the model
+   */
+  public List<List<Generated>> generate(
+      AdapterStack adapters,
+      List<int[]> prompts,
+      GenerationConfig config,
+      Function<int[], String> text) {
+    if (!task.kind().isLanguage()) {
+      throw new ConfigException(
+          "task", "only language models generate text; this one's task is " + task.task());
+    }
+    requireUsable(adapters);
+    device.bindThread();
+    try (NDManager manager = device.newManager()) {
+      LoadedStack loaded = new LoadedStack(manager, adapters, List.of());
+      TuningContext context =
+          TuningContext.inference(manager, TokenBatch.of(prompts.subList(0, 1), padId()));
+      List<Modification> all = new ArrayList<>(loaded.modules());
+      all.addAll(loaded.methods(context));
+      return new Generator(backbone, device)
+          .withDecoder(text)
+          .generate(prompts, config, ModifiedForward.of(all));
+    }
   }
 
   private NDArray outputs(NDManager step, ExampleBatch batch, Tuning tuning) {

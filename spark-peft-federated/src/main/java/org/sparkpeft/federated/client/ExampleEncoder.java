@@ -48,6 +48,17 @@ final class ExampleEncoder {
         clientId, rows.size(), labelCounts(rows), Bytes.wrap(builder.build().toArrow()));
   }
 
+  /** A text to continue, as a model reads it: without the token that ends texts, for a decoder. */
+  int[] prompt(String text) {
+    return task.task().equals("text-generation")
+        ? WordTargets.prompt(tokenizer, text)
+        : tokenizer.encode(text);
+  }
+
+  String decode(int[] tokens) {
+    return tokenizer.decode(tokens);
+  }
+
   /** Texts without labels, in the order given. */
   TokenExamples unlabelled(List<String> texts) {
     List<int[]> tokens = tokenizer.encodeAll(texts);

@@ -22,7 +22,7 @@ record WordTargets(int[] tokens, int[] labels) {
    */
   static WordTargets continuation(
       TextTokenizer tokenizer, TaskConfig task, String text, String continuation) {
-    int[] start = withoutEnd(tokenizer.encode(text), tokenizer.endOfText());
+    int[] start = prompt(tokenizer, text);
     int[] more = continuation.isEmpty() ? new int[0] : tokenizer.encodeContinuation(continuation);
     int[] all = Arrays.copyOf(start, start.length + more.length);
     System.arraycopy(more, 0, all, start.length, more.length);
@@ -38,6 +38,11 @@ record WordTargets(int[] tokens, int[] labels) {
   static int[] target(TextTokenizer tokenizer, TaskConfig task, String text) {
     int[] tokens = withoutEnd(tokenizer.encode(text), tokenizer.endOfText());
     return cut(ended(tokens, tokenizer.endOfText()), task.maxLength());
+  }
+
+  /** A text that goes on. */
+  static int[] prompt(TextTokenizer tokenizer, String text) {
+    return withoutEnd(tokenizer.encode(text), tokenizer.endOfText());
   }
 
   private static int[] withoutEnd(int[] tokens, int end) {

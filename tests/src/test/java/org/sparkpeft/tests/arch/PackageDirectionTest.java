@@ -130,6 +130,7 @@ class PackageDirectionTest {
     table.put(
         "core.train",
         List.of(
+            "core.generate",
             "core.error",
             "core.random",
             "core.vector",

@@ -5,8 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -73,6 +75,43 @@ class LanguageModelRunTest {
         .isLessThan(0.5 * summary.get("baseline.perplexity").doubleValue());
     JsonNode config = JSON.readTree(folder.resolve("run/adapter/adapter_config.json").toFile());
     assertThat(config.get("task_type").asText()).isEqualTo("CAUSAL_LM");
+  }
+
+  @Test
+  void theAdapterOfARunGenerates() throws IOException {
+    train("text: text");
+    String run = folder.resolve("run").toString();
+    String[] plain = {"generate", "--run", run, "--text", "O Romeo"};
+    JsonNode told = generated(plain, "--generation", "max_new_tokens=12");
+    assertThat(told.get("generated").get(0).get("generated").get(0).asText()).isNotBlank();
+    assertThat(generated(plain, "--generation", "max_new_tokens=12")).isEqualTo(told);
+    JsonNode base =
+        generated(
+            new String[] {
+              "generate",
+              "--model",
+              Project.shared("models/stories260K").toString(),
+              "--text",
+              "O Romeo"
+            },
+            "--generation",
+            "max_new_tokens=12");
+    assertThat(base).isNotEqualTo(told);
+  }
+
+  private static JsonNode generated(String[] command, String... more) throws IOException {
+    List<String> arguments = new ArrayList<>(List.of(command));
+    arguments.addAll(List.of(more));
+    arguments.add("--json");
+    PrintStream usual = System.out;
+    ByteArrayOutputStream said = new ByteArrayOutputStream();
+    try (PrintStream caught = new PrintStream(said, true, StandardCharsets.UTF_8)) {
+      System.setOut(caught);
+      JobMain.main(arguments.toArray(String[]::new));
+    } finally {
+      System.setOut(usual);
+    }
+    return JSON.readTree(said.toByteArray());
   }
 
   @Test

@@ -4,6 +4,9 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.net.URI;
+import java.util.function.Consumer;
+import org.sparkpeft.core.io.ModelHub;
 import java.nio.file.Path;
 import java.time.Clock;
 import java.util.ArrayList;
@@ -341,5 +344,30 @@ final class FederatedActions implements Actions {
             Path.of(request.adapter()),
             Optional.of(request.model()),
             Optional.of(TextGeneration.task(request.model(), request.maxLength()))));
+  }
+
+  @Override
+  public Outcome pull(
+      String name,
+      String revision,
+      Path folder,
+      Map<String, String> variables,
+      Consumer<String> progress) {
+    String endpoint = variables.getOrDefault("HF_ENDPOINT", "https://huggingface.co");
+    if (!endpoint.matches("https?://[^/\\s]+/?")) {
+      throw new ConfigException(
+          "HF_ENDPOINT", "must be an address such as https://huggingface.co, got " + endpoint);
+    }
+    Optional<String> token =
+        Optional.ofNullable(variables.get("HF_TOKEN")).filter(value -> !value.isBlank());
+    ModelHub.Pulled pulled =
+        new ModelHub(URI.create(endpoint), token).pull(name, revision, folder, progress);
+    return Outcome.of(
+        name + " is in " + folder,
+        Map.of(
+            "folder", folder.toString(),
+            "commit", pulled.commit(),
+            "files", pulled.files(),
+            "bytes", pulled.bytes()));
   }
 }

@@ -147,6 +147,14 @@ public final class Examples implements TokenExamples {
       return add(tokens, NO_INTS, labels.clone(), NO_FLOATS);
     }
 
+    /** A text with the tokens of another that is to be made from it. */
+    public Builder addTargets(int[] tokens, int[] targets) {
+      if (targets.length == 0) {
+        throw new DataException("the text to be made from another has no tokens");
+      }
+      return add(tokens, NO_INTS, targets.clone(), NO_FLOATS);
+    }
+
     /** Two texts that belong together. */
     public Builder addPair(int[] first, int[] second) {
       if (second.length == 0) {

@@ -19,6 +19,28 @@ import java.io.UncheckedIOException;
 public final class AttentionKernel implements AutoCloseable {
   private final PtSymbolBlock masked;
   private final PtSymbolBlock unmasked;
+  private final PtSymbolBlock causal;
+
+  /**
+   * Form of an attention.
+   *
+   * @param heads number of query heads
+   * @param keyHeads number of key and value heads; divides {@code heads}, and each serves so many
+   *     query heads in a row
+   * @param headSize entries of one head
+   * @param scale factor of the scores; usually 1 / sqrt(headSize)
+   * @param softCap scores become {@code softCap tanh(score / softCap)}; 0 for none
+   */
+  public record Form(int heads, int keyHeads, int headSize, double scale, double softCap) {
+    /** As many key heads as query heads, scores divided by {@code sqrt(headSize)}. */
+    public static Form of(int heads, int headSize) {
+      return of(heads, heads, headSize);
+    }
+
+    public static Form of(int heads, int keyHeads, int headSize) {
+      return new Form(heads, keyHeads, headSize, 1 / Math.sqrt(headSize), 0);
+    }
+  }
 
   /**
    * @param manager owner of the kernel's memory
@@ -26,13 +48,21 @@ public final class AttentionKernel implements AutoCloseable {
    * @param headSize entries of one head
    */
   public AttentionKernel(NDManager manager, int heads, int headSize) {
-    this.masked = load(manager, source(heads, headSize, true));
-    this.unmasked = load(manager, source(heads, headSize, false));
+    this(manager, Form.of(heads, headSize));
+  }
+
+  /**
+   * @param manager owner of the kernel's memory
+   */
+  public AttentionKernel(NDManager manager, Form form) {
+    this.masked = load(manager, source(form, Mask.GIVEN));
+    this.unmasked = load(manager, source(form, Mask.NONE));
+    this.causal = load(manager, source(form, Mask.CAUSAL));
   }
 
   /**
    * @param q queries {@code [batch, seq, heads * headSize]}
-   * @param k keys {@code [batch, keys, heads * headSize]}
+   * @param k keys {@code [batch, keys, keyHeads * headSize]}
    * @param v values, shaped as {@code k}
    * @return {@code [batch, seq, heads * headSize]}
    */
@@ -48,13 +78,18 @@ public final class AttentionKernel implements AutoCloseable {
     return run(masked, new NDList(q, k, v, mask));
   }
 
+  /** Each query attends to the keys up to its own place; there are as many keys as queries. */
+  public NDArray causal(NDArray q, NDArray k, NDArray v) {
+    return run(causal, new NDList(q, k, v));
+  }
+
   private static NDArray run(PtSymbolBlock block, NDList inputs) {
     // Per thread: without it the first calls run other code than later ones, with other bits.
     JniUtils.setGraphExecutorOptimize(false);
     return IValueUtils.forward(block, inputs, true).singletonOrThrow();
   }
 
-  private static PtSymbolBlock load(NDManager manager, String source) {
+  static PtSymbolBlock load(NDManager manager, String source) {
     byte[] archive = TorchScriptArchive.of(source);
     try {
       return JniUtils.loadModule(
@@ -64,24 +99,74 @@ public final class AttentionKernel implements AutoCloseable {
     }
   }
 
-  private static String source(int heads, int headSize, boolean withMask) {
+  private enum Mask {
+    NONE,
+    GIVEN,
+    CAUSAL
+  }
+
+  private static String source(Form form, Mask mask) {
     String split = "torch.transpose(torch.view(%s, [torch.size(%s, 0), -1, %d, %d]), 1, 2)";
-    return "  def forward(self: __torch__.Kernel,\n    q: Tensor,\n    k: Tensor,\n    v: Tensor"
-        + (withMask ? ",\n    mask: Tensor" : "")
-        + ") -> Tensor:\n"
-        + ("    query = " + split.formatted("q", "q", heads, headSize) + "\n")
-        + ("    key = " + split.formatted("k", "k", heads, headSize) + "\n")
-        + ("    value = " + split.formatted("v", "v", heads, headSize) + "\n")
-        + ("    heads = torch.scaled_dot_product_attention(query, key, value"
-            + (withMask ? ", mask" : "")
-            + ")\n")
-        + "    joined = torch.transpose(heads, 1, 2)\n"
-        + ("    return torch.reshape(joined, [torch.size(q, 0), -1, " + heads * headSize + "])\n");
+    int size = form.headSize();
+    StringBuilder code = new StringBuilder();
+    code.append("  def forward(self: __torch__.Kernel,\n    q: Tensor,\n    k: Tensor,\n")
+        .append("    v: Tensor")
+        .append(mask == Mask.GIVEN ? ",\n    mask: Tensor" : "")
+        .append(") -> Tensor:\n");
+    line(code, "query = " + split.formatted("q", "q", form.heads(), size));
+    line(code, "key = " + shared(split.formatted("k", "k", form.keyHeads(), size), form));
+    line(code, "value = " + shared(split.formatted("v", "v", form.keyHeads(), size), form));
+    if (form.softCap() == 0) {
+      boolean usual = form.scale() == 1 / Math.sqrt(size);
+      line(
+          code,
+          "heads = torch.scaled_dot_product_attention(query, key, value"
+              + switch (mask) {
+                case NONE -> usual ? "" : ", None, 0., False";
+                case GIVEN -> usual ? ", mask" : ", mask, 0., False";
+                case CAUSAL -> ", None, 0., True";
+              }
+              + (usual ? "" : ", scale=" + form.scale())
+              + ")");
+    } else {
+      String cap = Double.toString(form.softCap());
+      line(
+          code,
+          "raw = torch.mul(torch.matmul(query, torch.transpose(key, 2, 3)), %s)"
+              .formatted(Double.toString(form.scale())));
+      line(code, "scores = torch.mul(torch.tanh(torch.div(raw, %s)), %s)".formatted(cap, cap));
+      if (mask == Mask.CAUSAL) {
+        line(code, "ones = torch.ones_like(scores, dtype=11)");
+        line(code, "seen = torch.tril(ones)");
+        line(
+            code,
+            "scores0 = torch.masked_fill(scores, torch.logical_not(seen), -3.4028234663852886e38)");
+      } else {
+        line(code, "scores0 = " + (mask == Mask.GIVEN ? "torch.add(scores, mask)" : "scores"));
+      }
+      line(code, "heads = torch.matmul(torch.softmax(scores0, -1), value)");
+    }
+    line(code, "joined = torch.transpose(heads, 1, 2)");
+    code.append("    return torch.reshape(joined, [torch.size(q, 0), -1, ")
+        .append(form.heads() * size)
+        .append("])\n");
+    return code.toString();
+  }
+
+  private static void line(StringBuilder code, String statement) {
+    code.append("    ").append(statement).append('\n');
+  }
+
+  /** Repeats each key head for the query heads it serves. */
+  private static String shared(String heads, Form form) {
+    int times = form.heads() / form.keyHeads();
+    return times == 1 ? heads : "torch.repeat_interleave(%s, %d, 1)".formatted(heads, times);
   }
 
   @Override
   public void close() {
     masked.close();
     unmasked.close();
+    causal.close();
   }
 }

@@ -22,7 +22,11 @@ import org.sparkpeft.core.error.DataException;
  * tokenizer.json}.
  */
 public final class ModelDirectory {
+  /** What says how images or sound become numbers. */
+  public static final String PREPROCESSOR = "preprocessor_config.json";
+
   private static final String CONFIG = StoredModel.CONFIG;
+  private static final String GENERATION = "generation_config.json";
   private static final String WEIGHTS = StoredModel.WEIGHTS;
   private static final String INDEX = StoredModel.INDEX;
 
@@ -68,9 +72,33 @@ public final class ModelDirectory {
     return config.deepCopy();
   }
 
+  /**
+   * {@code generation_config.json}, if the directory has one.
+   *
+   * @throws org.sparkpeft.core.error.FormatException if it is malformed
+   */
+  public Optional<JsonNode> generationConfig() {
+    Path file = path.resolve(GENERATION);
+    return Files.isRegularFile(file)
+        ? Optional.of(Json.readObject(file, Json.MAX_CONFIG_BYTES))
+        : Optional.empty();
+  }
+
   /** {@code tokenizer.json}, if the directory has one. */
   public Optional<Path> tokenizer() {
     return Optional.of(path.resolve(StoredModel.TOKENIZER)).filter(Files::isRegularFile);
+  }
+
+  /**
+   * {@code preprocessor_config.json}, if the directory has one.
+   *
+   * @throws org.sparkpeft.core.error.FormatException if it is malformed
+   */
+  public Optional<JsonNode> preprocessor() {
+    Path file = path.resolve(PREPROCESSOR);
+    return Files.isRegularFile(file)
+        ? Optional.of(Json.readObject(file, Json.MAX_CONFIG_BYTES))
+        : Optional.empty();
   }
 
   /** Tokenizer, generation and preprocessing files that this directory has. */

@@ -38,7 +38,8 @@ public final class StoredModel {
           "sentencepiece.bpe.model",
           "chat_template.jinja",
           "generation_config.json",
-          "preprocessor_config.json");
+          "preprocessor_config.json",
+          "frontend.safetensors");
 
   private final FileSource source;
   private final String folder;

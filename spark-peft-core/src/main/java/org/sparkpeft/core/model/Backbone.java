@@ -2,6 +2,8 @@ package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.List;
+import java.util.Map;
 import java.util.Set;
 
 /**
@@ -14,34 +16,60 @@ public interface Backbone extends AutoCloseable {
   /** All layers, base and head, by Hugging Face path. */
   ModuleTree modules();
 
-  /** Sizes of the encoder. */
-  EncoderConfig config();
+  /** Sizes of the model. */
+  ModelSizes config();
+
+  /** Hugging Face's {@code base_model_prefix}, such as {@code bert}, {@code transformer}. */
+  String prefix();
 
   /** Paths of head modules that the checkpoint lacks and that were made up. */
   Set<String> missing();
 
-  /**
-   * Last hidden states.
-   *
-   * @return {@code [batch, virtual tokens + seq, hidden]}; rows of padding mean nothing
-   */
-  NDArray forward(NDManager step, TokenBatch batch, Tuning tuning);
+  /** Modules whose weight is the table of an embedding, with the embedding's path. */
+  Map<String, String> tied();
+
+  /** Tensors of the checkpoint that are never trained, with their shapes. */
+  default Map<String, List<Integer>> buffers() {
+    return Map.of();
+  }
+
+  /** Whether a decoder reads what an encoder made of the input. */
+  default boolean isEncoderDecoder() {
+    return false;
+  }
 
   /**
-   * What the head reads of the hidden states: those of the first token for a sequence head, those
-   * of every token that is not virtual for a token head; for a head of ours and without a head, the
-   * mean over each example's tokens, without padding and virtual tokens.
+   * Last hidden states: of an encoder or a decoder, or of the decoder where there are both.
+   *
+   * @return {@code [batch, virtual tokens + seq, hidden]}; rows of padding mean nothing
+   * @throws IllegalArgumentException if the model does not read this kind of input
+   */
+  default NDArray forward(NDManager step, ModelInput input, Tuning tuning) {
+    return forward(step, input, tuning, KeyValueCache.NONE);
+  }
+
+  /**
+   * As {@link #forward(NDManager, ModelInput, Tuning)}, where the tokens follow those that the
+   * cache has seen. Only models that generate keep a cache.
+   */
+  NDArray forward(NDManager step, ModelInput input, Tuning tuning, KeyValueCache cache);
+
+  /**
+   * What the head reads of the hidden states: those of the first token for a sequence head (the
+   * last token's for a decoder), those of every token that is not virtual for a token head, all of
+   * them for a language head; for a head of ours and without a head, the mean over each example's
+   * tokens, without padding and virtual tokens.
    *
    * @param hidden what {@link #forward} returned
-   * @return {@code [batch, hidden]}, or {@code [batch, seq, hidden]} for a token head
+   * @return {@code [batch, hidden]}, or {@code [batch, seq, hidden]} for token and language heads
    */
-  NDArray features(NDManager step, NDArray hidden, TokenBatch batch, Tuning tuning);
+  NDArray features(NDManager step, NDArray hidden, ModelInput input, Tuning tuning);
 
   /**
    * The head's outputs.
    *
    * @param features what {@link #features} returned
-   * @return {@code [batch, outputs]}, or {@code [batch, seq, outputs]} for a token head
+   * @return {@code [batch, outputs]}, or {@code [batch, seq, outputs]}
    * @throws IllegalStateException if the model was loaded without a head
    */
   NDArray logits(NDArray features, Tuning tuning);

@@ -2,6 +2,7 @@ package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * BERT (Devlin et al. 2018, arXiv 1810.04805), also in its distilled form MiniLM. The sequence head
@@ -19,10 +20,11 @@ final class BertModel implements EncoderFamily {
     config.only("position_embedding_type", List.of("absolute"));
     config.only("is_decoder", List.of(false));
     config.only("add_cross_attention", List.of(false));
+    int hidden = config.count("hidden_size");
     int positions = config.count("max_position_embeddings");
     return new EncoderConfig(
         config.count("vocab_size"),
-        config.count("hidden_size"),
+        hidden,
         config.count("num_hidden_layers"),
         config.count("num_attention_heads"),
         config.count("intermediate_size"),
@@ -32,7 +34,8 @@ final class BertModel implements EncoderFamily {
         config.count("type_vocab_size"),
         config.id("pad_token_id", 0),
         positions,
-        config.positive("initializer_range", 0.02));
+        config.positive("initializer_range", 0.02),
+        hidden);
   }
 
   @Override
@@ -51,6 +54,11 @@ final class BertModel implements EncoderFamily {
       positions[i] = start + i;
     }
     return positions;
+  }
+
+  @Override
+  public Optional<WordHead> wordHead(EncoderConfig config) {
+    return Optional.of(WordHead.bert(config.activation()));
   }
 
   @Override

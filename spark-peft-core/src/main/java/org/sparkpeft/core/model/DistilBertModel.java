@@ -2,6 +2,7 @@ package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT without token types, with its own names,
@@ -15,10 +16,11 @@ final class DistilBertModel implements EncoderFamily {
 
   @Override
   public EncoderConfig configure(ModelConfig config) {
+    int hidden = config.count("dim");
     int positions = config.count("max_position_embeddings");
     return new EncoderConfig(
         config.count("vocab_size"),
-        config.count("dim"),
+        hidden,
         config.count("n_layers"),
         config.count("n_heads"),
         config.count("hidden_dim"),
@@ -28,7 +30,8 @@ final class DistilBertModel implements EncoderFamily {
         0,
         config.id("pad_token_id", 0),
         positions,
-        config.positive("initializer_range", 0.02));
+        config.positive("initializer_range", 0.02),
+        hidden);
   }
 
   @Override
@@ -39,6 +42,17 @@ final class DistilBertModel implements EncoderFamily {
   @Override
   public int[][] positions(EncoderConfig config, TokenBatch batch, int start, int virtualTokens) {
     return new int[][] {BertModel.countFrom(start, virtualTokens + batch.width())};
+  }
+
+  @Override
+  public Optional<WordHead> wordHead(EncoderConfig config) {
+    return Optional.of(
+        new WordHead(
+            "vocab_transform",
+            "vocab_layer_norm",
+            "vocab_projector",
+            "vocab_projector.bias",
+            config.activation()));
   }
 
   @Override

@@ -12,11 +12,12 @@ import org.sparkpeft.core.nn.Activation;
  * @param intermediate inner size of the feed-forward block
  * @param activation of the feed-forward block
  * @param epsilon of the layer norms
- * @param positionRows rows of the position embedding
+ * @param positionRows rows of the position embedding; 0 when there is none
  * @param segments rows of the token type embedding; 0 when there is none
  * @param padId padding token
  * @param maxTokens longest sequence
  * @param initializerRange standard deviation of fresh weights
+ * @param embedding size of a word embedding; where it is not {@code hidden}, a linear layer follows
  */
 public record EncoderConfig(
     int vocabulary,
@@ -30,4 +31,5 @@ public record EncoderConfig(
     int segments,
     int padId,
     int maxTokens,
-    double initializerRange) {}
+    double initializerRange,
+    int embedding) {}

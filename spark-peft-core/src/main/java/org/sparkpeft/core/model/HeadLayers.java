@@ -16,4 +16,8 @@ final class HeadLayers {
   NDArray linear(String path, NDArray x) {
     return tuning.linear(new Linear(path, layers.weight(path), layers.bias(path)), x);
   }
+
+  NDArray norm(String path, float epsilon, NDArray x) {
+    return tuning.layerNorm(layers.layerNorm(path, epsilon), x);
+  }
 }

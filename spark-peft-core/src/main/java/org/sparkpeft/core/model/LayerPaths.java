@@ -7,10 +7,10 @@ package org.sparkpeft.core.model;
  * @param key key projection
  * @param value value projection
  * @param attentionOutput projection of the joined heads, the attention block's last layer
- * @param attentionNorm norm after attention
+ * @param attentionNorm norm of the attention block, before or after it
  * @param intermediate first feed-forward layer
  * @param output second feed-forward layer, the block's last
- * @param outputNorm norm after the feed-forward block
+ * @param outputNorm norm of the feed-forward block, before or after it
  */
 public record LayerPaths(
     String query,

@@ -19,14 +19,32 @@ public final class ModuleTree {
    * @param layers the transformer's layers, lowest first
    * @param hidden size of the residual stream
    * @param heads attention heads
+   * @param keyHeads heads of keys and values, each serving as many of the {@code heads}
+   * @param keySize size of a position's keys in an attention block, and of its values: fewer than
+   *     {@code hidden} where several heads share them
    * @param words path of the word embeddings
+   * @param output path of the layer that turns states into words, which {@code all-linear} leaves
+   *     out; empty when there is none
    */
-  public record Structure(List<LayerPaths> layers, int hidden, int heads, String words) {
+  public record Structure(
+      List<LayerPaths> layers,
+      int hidden,
+      int heads,
+      int keyHeads,
+      int keySize,
+      String words,
+      String output) {
     /** Of a model about whose blocks nothing is known. */
-    public static final Structure NONE = new Structure(List.of(), 0, 0, "");
+    public static final Structure NONE = new Structure(List.of(), 0, 0, 0, 0, "", "");
 
     public Structure {
       layers = List.copyOf(layers);
+    }
+
+    /** Where heads are as large as {@code hidden / heads}. */
+    public Structure(
+        List<LayerPaths> layers, int hidden, int heads, int keySize, String words, String output) {
+      this(layers, hidden, heads, heads * keySize / hidden, keySize, words, output);
     }
   }
 

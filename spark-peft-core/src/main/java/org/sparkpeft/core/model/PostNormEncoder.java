@@ -14,10 +14,15 @@ import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
 
 /**
- * The encoder that BERT, RoBERTa and DistilBERT share: embeddings, then layers of attention and
+ * The encoder that BERT and its relatives share: embeddings, then layers of attention and
  * feed-forward blocks, each added to its input and normalised after the addition.
  */
 final class PostNormEncoder {
+  /** Path of the word embeddings. */
+  static final String WORDS = "embeddings.word_embeddings";
+
+  private static final String PROJECTION = "embeddings_project";
+
   /** Score added to padded keys: their weight becomes exactly 0. */
   private static final float IGNORE = -3.4028235e38f;
 
@@ -35,23 +40,30 @@ final class PostNormEncoder {
   private final EncoderFamily family;
   private final AttentionKernel attention;
   private final Embedding words;
-  private final Embedding positions;
+  private final Optional<Embedding> positions;
   private final Optional<Embedding> segments;
   private final LayerNorm embeddingNorm;
+  private final Optional<Linear> projection;
+  private final PositionScores positionScores;
   private final List<Layer> layers = new ArrayList<>();
 
   /** The modules of such an encoder, in forward order. */
-  static List<ModuleSpec> modules(EncoderConfig c, EncoderNames names, String prefix) {
+  static List<ModuleSpec> modules(EncoderConfig c, EncoderFamily family, String prefix) {
+    EncoderNames names = family.names();
     List<ModuleSpec> modules = new ArrayList<>();
     String embeddings = prefix + "embeddings.";
-    modules.add(ModuleSpec.embedding(embeddings + "word_embeddings", c.vocabulary(), c.hidden()));
-    modules.add(
-        ModuleSpec.embedding(embeddings + "position_embeddings", c.positionRows(), c.hidden()));
-    if (c.segments() > 0) {
-      modules.add(
-          ModuleSpec.embedding(embeddings + "token_type_embeddings", c.segments(), c.hidden()));
+    int size = c.embedding();
+    modules.add(ModuleSpec.embedding(prefix + WORDS, c.vocabulary(), size));
+    if (c.positionRows() > 0) {
+      modules.add(ModuleSpec.embedding(embeddings + "position_embeddings", c.positionRows(), size));
     }
-    modules.add(ModuleSpec.layerNorm(embeddings + "LayerNorm", c.hidden()));
+    if (c.segments() > 0) {
+      modules.add(ModuleSpec.embedding(embeddings + "token_type_embeddings", c.segments(), size));
+    }
+    modules.add(ModuleSpec.layerNorm(embeddings + "LayerNorm", size));
+    if (size != c.hidden()) {
+      modules.add(ModuleSpec.linear(prefix + PROJECTION, size, c.hidden()));
+    }
     for (int i = 0; i < c.layers(); i++) {
       String layer = prefix + names.layers() + "." + i + ".";
       modules.add(ModuleSpec.linear(layer + names.query(), c.hidden(), c.hidden()));
@@ -63,11 +75,17 @@ final class PostNormEncoder {
       modules.add(ModuleSpec.linear(layer + names.output(), c.intermediate(), c.hidden()));
       modules.add(ModuleSpec.layerNorm(layer + names.outputNorm(), c.hidden()));
     }
+    modules.addAll(family.positionModules(c, prefix));
     return modules;
   }
 
-  /** How such an encoder is built. */
-  static ModuleTree.Structure structure(EncoderConfig c, EncoderNames names, String prefix) {
+  /**
+   * How such an encoder is built.
+   *
+   * @param output path of the layer over the vocabulary, or empty
+   */
+  static ModuleTree.Structure structure(
+      EncoderConfig c, EncoderNames names, String prefix, String output) {
     List<LayerPaths> layers = new ArrayList<>();
     for (int i = 0; i < c.layers(); i++) {
       String layer = prefix + names.layers() + "." + i + ".";
@@ -83,7 +101,7 @@ final class PostNormEncoder {
               layer + names.outputNorm()));
     }
     return new ModuleTree.Structure(
-        layers, c.hidden(), c.heads(), prefix + "embeddings.word_embeddings");
+        layers, c.hidden(), c.heads(), c.hidden(), prefix + WORDS, output);
   }
 
   PostNormEncoder(
@@ -96,40 +114,35 @@ final class PostNormEncoder {
     this.family = family;
     this.attention = attention;
     String embeddings = prefix + "embeddings.";
-    this.words = embedding(frozen, embeddings + "word_embeddings");
-    this.positions = embedding(frozen, embeddings + "position_embeddings");
+    this.words = frozen.embedding(prefix + WORDS);
+    this.positions =
+        config.positionRows() > 0
+            ? Optional.of(frozen.embedding(embeddings + "position_embeddings"))
+            : Optional.empty();
     this.segments =
         config.segments() > 0
-            ? Optional.of(embedding(frozen, embeddings + "token_type_embeddings"))
+            ? Optional.of(frozen.embedding(embeddings + "token_type_embeddings"))
             : Optional.empty();
-    this.embeddingNorm = norm(frozen, embeddings + "LayerNorm");
+    this.projection =
+        config.embedding() != config.hidden()
+            ? Optional.of(frozen.linear(prefix + PROJECTION))
+            : Optional.empty();
+    this.positionScores = family.positionScores(config, prefix, frozen);
+    this.embeddingNorm = frozen.layerNorm(embeddings + "LayerNorm", config.epsilon());
     EncoderNames names = family.names();
     for (int i = 0; i < config.layers(); i++) {
       String layer = prefix + names.layers() + "." + i + ".";
       layers.add(
           new Layer(
-              linear(frozen, layer + names.query()),
-              linear(frozen, layer + names.key()),
-              linear(frozen, layer + names.value()),
-              linear(frozen, layer + names.attentionOutput()),
-              norm(frozen, layer + names.attentionNorm()),
-              linear(frozen, layer + names.intermediate()),
-              linear(frozen, layer + names.output()),
-              norm(frozen, layer + names.outputNorm())));
+              frozen.linear(layer + names.query()),
+              frozen.linear(layer + names.key()),
+              frozen.linear(layer + names.value()),
+              frozen.linear(layer + names.attentionOutput()),
+              frozen.layerNorm(layer + names.attentionNorm(), config.epsilon()),
+              frozen.linear(layer + names.intermediate()),
+              frozen.linear(layer + names.output()),
+              frozen.layerNorm(layer + names.outputNorm(), config.epsilon())));
     }
-  }
-
-  private static Linear linear(FrozenLayers frozen, String path) {
-    return new Linear(path, frozen.weight(path), frozen.bias(path));
-  }
-
-  private static Embedding embedding(FrozenLayers frozen, String path) {
-    return new Embedding(path, frozen.weight(path));
-  }
-
-  private LayerNorm norm(FrozenLayers frozen, String path) {
-    return new LayerNorm(
-        path, frozen.weight(path), frozen.tensor(path + ".bias"), config.epsilon());
   }
 
   /**
@@ -140,8 +153,11 @@ final class PostNormEncoder {
   NDArray forward(NDManager step, TokenBatch batch, Tuning tuning) {
     NDArray x = embed(step, batch, tuning); // [batch, seq, hidden]
     NDArray mask = mask(step, batch, tuning.prefixLength(), tuning.virtualTokens());
+    int tokens = tuning.virtualTokens() + batch.width();
+    PositionScores.Layers scores =
+        positionScores.start(step, tuning, tokens, tuning.prefixLength() + tokens);
     for (Layer layer : layers) {
-      NDArray attended = attend(layer, x, mask, tuning); // [batch, seq, hidden]
+      NDArray attended = attend(layer, x, scores, mask, tuning); // [batch, seq, hidden]
       x = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, attended);
       NDArray inner = tuning.linear(layer.intermediate, x); // [batch, seq, intermediate]
       NDArray outer = tuning.linear(layer.output, config.activation().apply(inner));
@@ -151,16 +167,19 @@ final class PostNormEncoder {
   }
 
   private NDArray embed(NDManager step, TokenBatch batch, Tuning tuning) {
+    Pass.requireVirtualTokensFit(tuning, config.embedding(), config.hidden());
     NDArray ids = step.create(batch.flatIds(), new Shape(batch.size(), batch.width()));
-    NDArray x = tuning.inputEmbeddings(tuning.embedding(words, ids)); // [batch, seq, hidden]
+    NDArray x = tuning.inputEmbeddings(tuning.embedding(words, ids)); // [batch, seq, embedding]
     int virtual = tuning.virtualTokens();
     if (segments.isPresent()) {
       x = x.add(tuning.embedding(segments.get(), segmentIds(step, batch, virtual)));
     }
-    int[][] places = family.positions(config, batch, tuning.prefixLength(), virtual);
-    NDArray placeIds = step.create(places); // [1 or batch, seq]
-    x = x.add(tuning.embedding(positions, placeIds)); // [batch, seq, hidden]
-    return tuning.layerNorm(embeddingNorm, x);
+    if (positions.isPresent()) {
+      int[][] places = family.positions(config, batch, tuning.prefixLength(), virtual);
+      x = x.add(tuning.embedding(positions.get(), step.create(places)));
+    }
+    x = tuning.layerNorm(embeddingNorm, x); // [batch, seq, embedding]
+    return projection.isPresent() ? tuning.linear(projection.get(), x) : x;
   }
 
   private static NDArray segmentIds(NDManager step, TokenBatch batch, int virtual) {
@@ -190,7 +209,8 @@ final class PostNormEncoder {
     return step.create(mask, new Shape(batch.size(), 1, 1, keys));
   }
 
-  private NDArray attend(Layer layer, NDArray x, @Nullable NDArray mask, Tuning tuning) {
+  private NDArray attend(
+      Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask, Tuning tuning) {
     NDArray q = tuning.linear(layer.query, x); // [batch, seq, hidden]
     NDArray k = tuning.linear(layer.key, x); // [batch, seq, hidden]
     NDArray v = tuning.linear(layer.value, x); // [batch, seq, hidden]
@@ -199,7 +219,16 @@ final class PostNormEncoder {
       k = prefix.get().keys().concat(k, 1); // [batch, prefix + seq, hidden]
       v = prefix.get().values().concat(v, 1); // [batch, prefix + seq, hidden]
     }
-    NDArray heads = mask == null ? attention.apply(q, k, v) : attention.apply(q, k, v, mask);
+    NDArray added = sum(scores.of(layer.query, layer.key, q, k), mask);
+    NDArray heads = added == null ? attention.apply(q, k, v) : attention.apply(q, k, v, added);
+    heads = tuning.attended(layer.key, layer.value, q, heads);
     return tuning.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
+  }
+
+  private static @Nullable NDArray sum(@Nullable NDArray scores, @Nullable NDArray mask) {
+    if (scores == null || mask == null) {
+      return scores == null ? mask : scores;
+    }
+    return scores.add(mask); // [batch, heads, seq, keys]
   }
 }

@@ -2,6 +2,7 @@ package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
 import java.util.List;
+import java.util.Optional;
 
 /**
  * RoBERTa (Liu et al. 2019, arXiv 1907.11692) and XLM-RoBERTa: BERT's encoder with positions that
@@ -19,11 +20,12 @@ final class RobertaModel implements EncoderFamily {
     config.only("position_embedding_type", List.of("absolute"));
     config.only("is_decoder", List.of(false));
     config.only("add_cross_attention", List.of(false));
+    int hidden = config.count("hidden_size");
     int positions = config.count("max_position_embeddings");
     int padId = config.id("pad_token_id", 1);
     return new EncoderConfig(
         config.count("vocab_size"),
-        config.count("hidden_size"),
+        hidden,
         config.count("num_hidden_layers"),
         config.count("num_attention_heads"),
         config.count("intermediate_size"),
@@ -33,7 +35,8 @@ final class RobertaModel implements EncoderFamily {
         config.count("type_vocab_size"),
         padId,
         positions - padId - 1,
-        config.positive("initializer_range", 0.02));
+        config.positive("initializer_range", 0.02),
+        hidden);
   }
 
   @Override
@@ -57,6 +60,11 @@ final class RobertaModel implements EncoderFamily {
       }
     }
     return positions;
+  }
+
+  @Override
+  public Optional<WordHead> wordHead(EncoderConfig config) {
+    return Optional.of(WordHead.roberta());
   }
 
   @Override

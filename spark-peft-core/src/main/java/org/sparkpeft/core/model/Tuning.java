@@ -1,10 +1,11 @@
 package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import java.util.Optional;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
 
 /**
  * A task's view of an adapter: the places in a forward pass at which a parameter-efficient method
@@ -37,7 +38,7 @@ public interface Tuning {
   }
 
   /** A layer norm; {@code x} and the result are {@code [..., size]}. */
-  default NDArray layerNorm(LayerNorm layer, NDArray x) {
+  default NDArray layerNorm(Norm layer, NDArray x) {
     return layer.apply(x);
   }
 
@@ -51,8 +52,44 @@ public interface Tuning {
    * @param output the block's output, same shape
    * @return the norm of their sum
    */
-  default NDArray residual(String path, LayerNorm norm, NDArray input, NDArray output) {
+  default NDArray residual(String path, Norm norm, NDArray input, NDArray output) {
     return layerNorm(norm, output.add(input));
+  }
+
+  /**
+   * The residual connection around a block of a layer that normalises before the block.
+   *
+   * @param path path of the block's last linear layer
+   * @param input the residual stream before the block {@code [batch, seq, hidden]}
+   * @param output the block's output, same shape
+   * @return their sum
+   */
+  default NDArray residual(String path, NDArray input, NDArray output) {
+    return output.add(input);
+  }
+
+  /**
+   * A tensor that belongs to no layer, such as a class token.
+   *
+   * @param path its name
+   * @return a tensor of the same shape, owned by {@code step}
+   */
+  default NDArray tensor(NDManager step, String path, NDArray value) {
+    NDArray own = value.duplicate();
+    own.attach(step);
+    return own;
+  }
+
+  /**
+   * What the heads of an attention block found, before they are joined by its output projection.
+   *
+   * @param key the block's key projection
+   * @param value the block's value projection
+   * @param query queries {@code [batch, seq, heads * headSize]}, rotated where the model does that
+   * @param heads what each query found, same shape
+   */
+  default NDArray attended(Linear key, Linear value, NDArray query, NDArray heads) {
+    return heads;
   }
 
   /** Number of virtual tokens that {@link #inputEmbeddings} puts in front. */

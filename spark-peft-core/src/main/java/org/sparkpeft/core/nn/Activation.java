@@ -15,6 +15,8 @@ public enum Activation {
   GELU_NEW("gelu_new", Activation::tanhGelu),
   /** The same approximation under its other name. */
   GELU_PYTORCH_TANH("gelu_pytorch_tanh", Activation::tanhGelu),
+  /** {@code x sigmoid(1.702 x)}. */
+  QUICK_GELU("quick_gelu", x -> Scalars.times(x, 1.702f).getNDArrayInternal().sigmoid().mul(x)),
   RELU("relu", x -> x.getNDArrayInternal().relu()),
   /** {@code x sigmoid(x)}. */
   SILU("silu", x -> x.getNDArrayInternal().sigmoid().mul(x)),

@@ -2,6 +2,7 @@ package org.sparkpeft.core.nn;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.Shape;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Normalisation over the last axis: {@code (x - mean) / sqrt(variance + epsilon) * weight + bias}.
@@ -11,12 +12,18 @@ import ai.djl.ndarray.types.Shape;
  * @param bias {@code [size]}
  * @param epsilon added to the variance
  */
-public record LayerNorm(String path, NDArray weight, NDArray bias, float epsilon) {
+public record LayerNorm(String path, NDArray weight, NDArray bias, float epsilon) implements Norm {
+
+  @Override
+  public LayerNorm with(NDArray otherWeight, @Nullable NDArray otherBias) {
+    return new LayerNorm(path, otherWeight, otherBias == null ? bias : otherBias, epsilon);
+  }
 
   /**
    * @param x {@code [..., size]}
    * @return shaped as {@code x}
    */
+  @Override
   public NDArray apply(NDArray x) {
     return of(x, weight, bias, epsilon);
   }

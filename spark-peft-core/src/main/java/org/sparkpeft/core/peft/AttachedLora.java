@@ -10,7 +10,6 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
-import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -218,8 +217,7 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
         ? new Modification.OnNorm(
             module.path(),
             Insertion.WEIGHT,
-            (below, layer, x) ->
-                below.apply(new LayerNorm(layer.path(), layer.weight(), bias, layer.epsilon()), x))
+            (below, layer, x) -> below.apply(layer.with(layer.weight(), bias), x))
         : new Modification.OnLinear(
             module.path(),
             Insertion.WEIGHT,

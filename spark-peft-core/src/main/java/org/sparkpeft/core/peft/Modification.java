@@ -4,8 +4,8 @@ import ai.djl.ndarray.NDArray;
 import java.util.function.UnaryOperator;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
 
 /**
  * One place at which a method acts, for one step: a position, an insertion form and a function.
@@ -129,13 +129,13 @@ public sealed interface Modification {
   /** What is below: {@code [..., size]} to the same shape. */
   @FunctionalInterface
   interface NormForward {
-    NDArray apply(LayerNorm layer, NDArray x);
+    NDArray apply(Norm layer, NDArray x);
   }
 
   /** A changed norm. */
   @FunctionalInterface
   interface NormChange {
-    NDArray apply(NormForward below, LayerNorm layer, NDArray x);
+    NDArray apply(NormForward below, Norm layer, NDArray x);
   }
 
   /** Acts on a layer norm. */
@@ -151,6 +151,15 @@ public sealed interface Modification {
                 (l, v) -> same(l, layer) && same(v, x) ? plain.duplicate() : below.apply(l, v);
             return mix(plain, change.apply(once, layer, x), weight);
           });
+    }
+  }
+
+  /** Acts on a tensor that belongs to no layer. */
+  record OnTensor(String path, Insertion insertion, UnaryOperator<NDArray> change)
+      implements Modification {
+    @Override
+    public Modification weighted(float weight) {
+      return new OnTensor(path, insertion, value -> mix(value, change.apply(value), weight));
     }
   }
 
@@ -194,6 +203,39 @@ public sealed interface Modification {
                 (i, o) -> same(i, input) && same(o, output) ? plain.duplicate() : below.apply(i, o);
             return mix(plain, change.apply(once, input, output), weight);
           });
+    }
+  }
+
+  // ---------------------------------------------------------------- attention
+
+  /** A change of what the heads of an attention block found. */
+  @FunctionalInterface
+  interface AttentionChange {
+    /**
+     * @param key the block's key projection
+     * @param value the block's value projection
+     * @param query queries {@code [batch, seq, heads * headSize]}
+     * @param heads what each query found, same shape
+     */
+    NDArray apply(Linear key, Linear value, NDArray query, NDArray heads);
+  }
+
+  /**
+   * Acts on the heads of an attention block before its output projection.
+   *
+   * @param path path of the block's key projection
+   */
+  record OnAttention(String path, AttentionChange change) implements Modification {
+    @Override
+    public Insertion insertion() {
+      return Insertion.PARALLEL;
+    }
+
+    @Override
+    public Modification weighted(float weight) {
+      return new OnAttention(
+          path,
+          (key, value, query, heads) -> mix(heads, change.apply(key, value, query, heads), weight));
     }
   }
 

@@ -1,15 +1,17 @@
 package org.sparkpeft.core.peft;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
+import org.sparkpeft.core.nn.Norm;
 
 /** A forward pass through the frozen model with modifications on top, the first innermost. */
 public final class ModifiedForward implements Tuning {
@@ -18,6 +20,8 @@ public final class ModifiedForward implements Tuning {
   private final Map<String, Modification.NormForward> norms = new HashMap<>();
   private final Map<String, Modification.ResidualChange> residuals = new HashMap<>();
   private final Map<String, Modification.Prefix> prefixes = new HashMap<>();
+  private final Map<String, Modification.AttentionChange> attentions = new HashMap<>();
+  private final Map<String, UnaryOperator<NDArray>> loose = new HashMap<>();
   private Optional<NDArray> prompt = Optional.empty();
 
   private ModifiedForward() {}
@@ -43,7 +47,7 @@ public final class ModifiedForward implements Tuning {
       Modification.EmbeddingForward below = embeddings.getOrDefault(path, Embedding::apply);
       embeddings.put(path, (layer, ids) -> on.change().apply(below, layer, ids));
     } else if (modification instanceof Modification.OnNorm on) {
-      Modification.NormForward below = norms.getOrDefault(path, LayerNorm::apply);
+      Modification.NormForward below = norms.getOrDefault(path, Norm::apply);
       norms.put(path, (layer, x) -> on.change().apply(below, layer, x));
     } else if (modification instanceof Modification.OnResidual on) {
       Modification.ResidualChange inner = residuals.get(path);
@@ -63,6 +67,15 @@ public final class ModifiedForward implements Tuning {
                   path,
                   before.keys().concat(prefix.keys(), 0),
                   before.values().concat(prefix.values(), 0)));
+    } else if (modification instanceof Modification.OnAttention on) {
+      attentions.merge(
+          path,
+          on.change(),
+          (first, then) ->
+              (key, value, query, heads) ->
+                  then.apply(key, value, query, first.apply(key, value, query, heads)));
+    } else if (modification instanceof Modification.OnTensor on) {
+      loose.merge(path, on.change(), (below, above) -> value -> above.apply(below.apply(value)));
     } else if (modification instanceof Modification.Prompt tokens) {
       prompt =
           Optional.of(
@@ -81,15 +94,35 @@ public final class ModifiedForward implements Tuning {
   }
 
   @Override
-  public NDArray layerNorm(LayerNorm layer, NDArray x) {
-    return norms.getOrDefault(layer.path(), LayerNorm::apply).apply(layer, x);
+  public NDArray layerNorm(Norm layer, NDArray x) {
+    return norms.getOrDefault(layer.path(), Norm::apply).apply(layer, x);
   }
 
   @Override
-  public NDArray residual(String path, LayerNorm norm, NDArray input, NDArray output) {
+  public NDArray residual(String path, Norm norm, NDArray input, NDArray output) {
     Modification.ResidualForward plain = (i, o) -> layerNorm(norm, o.add(i));
     Modification.ResidualChange change = residuals.get(path);
     return change == null ? plain.apply(input, output) : change.apply(plain, input, output);
+  }
+
+  @Override
+  public NDArray residual(String path, NDArray input, NDArray output) {
+    Modification.ResidualForward plain = (i, o) -> o.add(i);
+    Modification.ResidualChange change = residuals.get(path);
+    return change == null ? plain.apply(input, output) : change.apply(plain, input, output);
+  }
+
+  @Override
+  public NDArray tensor(NDManager step, String path, NDArray value) {
+    UnaryOperator<NDArray> change = loose.get(path);
+    NDArray own = Tuning.super.tensor(step, path, value);
+    return change == null ? own : change.apply(own);
+  }
+
+  @Override
+  public NDArray attended(Linear key, Linear value, NDArray query, NDArray heads) {
+    Modification.AttentionChange change = attentions.get(key.path());
+    return change == null ? heads : change.apply(key, value, query, heads);
   }
 
   @Override

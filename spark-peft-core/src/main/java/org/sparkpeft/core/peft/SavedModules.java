@@ -5,11 +5,9 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Set;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -69,9 +67,10 @@ public final class SavedModules {
     List<Modification> replaced = new ArrayList<>();
     for (ModuleSpec module : modules) {
       String path = module.path();
-      NDArray weight = parameters.get(path + ".weight");
+      String name = module.kind() == ModuleSpec.Kind.TENSOR ? path : path + ".weight";
+      NDArray weight = parameters.get(name);
       if (weight == null) {
-        throw new IllegalArgumentException("no parameter named " + path + ".weight");
+        throw new IllegalArgumentException("no parameter named " + name);
       }
       NDArray bias = parameters.get(path + ".bias");
       replaced.add(
@@ -82,12 +81,10 @@ public final class SavedModules {
             case EMBEDDING ->
                 new Modification.OnEmbedding(
                     path, Insertion.WEIGHT, (below, layer, ids) -> Embedding.of(ids, weight));
+            case TENSOR -> new Modification.OnTensor(path, Insertion.WEIGHT, value -> weight);
             case LAYER_NORM ->
                 new Modification.OnNorm(
-                    path,
-                    Insertion.WEIGHT,
-                    (below, layer, x) ->
-                        LayerNorm.of(x, weight, Objects.requireNonNull(bias), layer.epsilon()));
+                    path, Insertion.WEIGHT, (below, layer, x) -> layer.with(weight, bias).apply(x));
           });
     }
     return replaced;

@@ -25,7 +25,8 @@ public final class TargetSelection {
    * @param targets what to match
    * @param exclude names or dotted suffixes to leave out, or one regular expression
    * @param layers layer numbers to keep; empty means all
-   * @param kinds kinds of module the method can act on; {@code all-linear} takes linear layers only
+   * @param kinds kinds of module the method can act on; {@code all-linear} takes linear layers
+   *     only, not convolutions
    * @throws ConfigException if nothing matches, listing close names, or a match is of another kind
    */
   public static List<ModuleSpec> select(
@@ -55,6 +56,8 @@ public final class TargetSelection {
       boolean meant =
           targets.isAllLinear()
               ? module.kind() == ModuleSpec.Kind.LINEAR
+                  && !module.isConvolution()
+                  && !module.path().equals(modules.structure().output())
               : targets.matches(module.path());
       if (!meant
           || TargetModules.anyMatches(exclude, module.path())

@@ -8,6 +8,7 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import org.sparkpeft.core.error.DataException;
@@ -21,9 +22,11 @@ import org.sparkpeft.core.io.ModelDirectory;
  */
 public final class TextTokenizer implements AutoCloseable {
   private final HuggingFaceTokenizer tokenizer;
+  private final int endOfText;
 
-  private TextTokenizer(HuggingFaceTokenizer tokenizer) {
+  private TextTokenizer(HuggingFaceTokenizer tokenizer, int endOfText) {
     this.tokenizer = tokenizer;
+    this.endOfText = endOfText;
   }
 
   /**
@@ -54,10 +57,22 @@ public final class TextTokenizer implements AutoCloseable {
               "maxLength", Integer.toString(maxLength),
               "modelMaxLength", Integer.toString(maxLength));
       return new TextTokenizer(
-          HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(json), options));
+          HuggingFaceTokenizer.newInstance(new ByteArrayInputStream(json), options),
+          endOfText(directory.config()));
     } catch (IOException e) {
       throw new FormatException(file.toString(), "cannot be read", e);
     }
+  }
+
+  /** {@code eos_token_id}, the first of several; -1 when there is none. */
+  private static int endOfText(JsonNode config) {
+    JsonNode id = config.path("eos_token_id");
+    return (id.isArray() ? id.path(0) : id).asInt(-1);
+  }
+
+  /** The token that ends a text; -1 when the model has none. */
+  public int endOfText() {
+    return endOfText;
   }
 
   /** The largest id of the tokenizer must be a row of the model's embedding. */
@@ -89,7 +104,15 @@ public final class TextTokenizer implements AutoCloseable {
 
   /** Token ids of one text, special tokens included. */
   public int[] encode(String text) {
-    long[] ids = tokenizer.encode(text).getIds();
+    return ints(tokenizer.encode(text).getIds());
+  }
+
+  /** Token ids of a text that continues another, without special tokens. */
+  public int[] encodeContinuation(String text) {
+    return ints(tokenizer.encode(text, false, false).getIds());
+  }
+
+  private static int[] ints(long[] ids) {
     int[] tokens = new int[ids.length];
     for (int i = 0; i < ids.length; i++) {
       tokens[i] = Math.toIntExact(ids[i]);
@@ -107,6 +130,11 @@ public final class TextTokenizer implements AutoCloseable {
       encoded.add(encode(text));
     }
     return encoded;
+  }
+
+  /** The text of token ids, without special tokens. */
+  public String decode(int[] ids) {
+    return tokenizer.decode(Arrays.stream(ids).asLongStream().toArray(), true);
   }
 
   @Override

@@ -21,6 +21,9 @@ import org.sparkpeft.core.vector.ParameterVector;
  * are written too, frozen or not, since the other side would make up something else.
  */
 final class AdapterExport {
+  /** Hugging Face's field for layers that the base stores as {@code [in, out]}. */
+  static final String TRANSPOSED = "fan_in_fan_out";
+
   private AdapterExport() {}
 
   static void write(TunableModel model, ParameterVector parameters, Path target) {
@@ -98,6 +101,9 @@ final class AdapterExport {
     fields.put("task_type", model.task().kind().huggingFaceType());
     fields.put("base_model_name_or_path", baseName(model));
     fields.put("inference_mode", true);
+    boolean transposed =
+        model.modules().all().stream().anyMatch(module -> module.storage().transposed());
+    fields.computeIfPresent(TRANSPOSED, (name, value) -> transposed);
     if (!modulesToSave.isEmpty()) {
       fields.put("modules_to_save", modulesToSave.stream().distinct().toList());
     }

@@ -51,8 +51,13 @@ public final class AdapterImport {
   }
 
   private static Map<String, Object> fields(AdapterDirectory adapter) {
-    return new ObjectMapper()
-        .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {});
+    Map<String, Object> fields =
+        new ObjectMapper()
+            .convertValue(adapter.config(), new TypeReference<Map<String, Object>>() {});
+    // How the base stores its layers, which the base itself says.
+    fields.computeIfPresent(
+        AdapterExport.TRANSPOSED, (name, value) -> value instanceof Boolean ? false : value);
+    return fields;
   }
 
   static ParameterVector read(TunableModel model, AdapterDirectory adapter) {

@@ -42,7 +42,8 @@ record ContrastiveObjective() implements Objective {
   }
 
   @Override
-  public Evaluation score(float[] outputs, ExampleBatch batch) {
+  public Evaluation score(NDArray results, ExampleBatch batch) {
+    float[] outputs = results.toFloatArray();
     Evaluation.Counter counter = none().counter();
     int n = batch.size();
     int hidden = outputs.length / (2 * n);

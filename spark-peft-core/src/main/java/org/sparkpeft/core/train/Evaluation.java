@@ -28,7 +28,8 @@ public final class Evaluation implements Serializable {
     CLASSES,
     LABELS,
     VALUES,
-    RETRIEVAL
+    RETRIEVAL,
+    LANGUAGE
   }
 
   private final Kind kind;
@@ -70,6 +71,11 @@ public final class Evaluation implements Serializable {
     return new Evaluation(Kind.RETRIEVAL, 0, 0, new long[1][2], new BigDecimal[0]);
   }
 
+  /** Nothing yet, words predicted: {@code counts[0][right]}; items are tokens. */
+  static Evaluation ofLanguage() {
+    return new Evaluation(Kind.LANGUAGE, 0, 0, new long[1][2], new BigDecimal[0]);
+  }
+
   /**
    * The evaluation of both sets of examples together.
    *
@@ -86,7 +92,7 @@ public final class Evaluation implements Serializable {
     return new Counter(this);
   }
 
-  /** Number of examples scored; for token classification, of tokens. */
+  /** Number of examples scored; where there are outputs for each token, of tokens. */
   public long items() {
     return items;
   }
@@ -109,7 +115,7 @@ public final class Evaluation implements Serializable {
         }
       }
       case LABELS -> right = counts[counts.length - 1][1];
-      case RETRIEVAL -> right = counts[0][1];
+      case RETRIEVAL, LANGUAGE -> right = counts[0][1];
       case VALUES -> {}
     }
     return items == 0 ? 0 : (double) right / items;
@@ -182,6 +188,11 @@ public final class Evaluation implements Serializable {
     return scale == 0 ? 0 : covariance / scale;
   }
 
+  /** {@code exp} of the mean loss. */
+  public double perplexity() {
+    return Math.exp(loss());
+  }
+
   /** {@code counts[truth][predicted]}; empty unless the task predicts one class. */
   public long[][] confusion() {
     return kind == Kind.CLASSES ? copy(counts) : new long[0][0];
@@ -203,6 +214,10 @@ public final class Evaluation implements Serializable {
         metrics.put("micro_f1", microF1());
       }
       case RETRIEVAL -> metrics.put("accuracy", accuracy());
+      case LANGUAGE -> {
+        metrics.put("accuracy", accuracy());
+        metrics.put("perplexity", perplexity());
+      }
       case VALUES -> {
         metrics.put("mse", loss());
         metrics.put("pearson", pearson());
@@ -215,7 +230,7 @@ public final class Evaluation implements Serializable {
     return switch (kind) {
       case CLASSES -> counts.length;
       case LABELS -> counts.length - 1;
-      case VALUES, RETRIEVAL -> 0;
+      case VALUES, RETRIEVAL, LANGUAGE -> 0;
     };
   }
 

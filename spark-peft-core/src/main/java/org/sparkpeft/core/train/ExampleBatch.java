@@ -35,6 +35,27 @@ record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
     return new ExampleBatch(source, indices, TokenBatch.of(sequences, padId).withTasks(tasks));
   }
 
+  /**
+   * The same examples for an encoder with a decoder, which reads the labels one place later: {@code
+   * start}, then all but the last.
+   *
+   * @param padId stands where a label does not count
+   */
+  ExampleBatch withTargets(int start, int padId) {
+    List<int[]> targets = new ArrayList<>();
+    for (int index : indices) {
+      int[] labels = source.classes(index);
+      int[] shifted = new int[labels.length];
+      for (int t = 0; t < labels.length; t++) {
+        int before = t == 0 ? start : labels[t - 1];
+        shifted[t] = before == TokenObjective.IGNORE ? padId : before;
+      }
+      targets.add(shifted);
+    }
+    TokenBatch target = TokenBatch.of(targets, padId);
+    return new ExampleBatch(source, indices, tokens.withTarget(target));
+  }
+
   int size() {
     return indices.length;
   }
@@ -54,6 +75,11 @@ record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
     return found[0];
   }
 
+  /** Positions with outputs for each example, with padding: the decoder's where there is one. */
+  int outputWidth() {
+    return tokens.target().map(TokenBatch::width).orElse(tokens.width());
+  }
+
   /** The values of an example of the batch. */
   float[] values(int row, int count) {
     float[] values = source.values(indices[row]);
@@ -67,12 +93,13 @@ record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
   /** One class for each token of an example of the batch, -100 where it does not count. */
   int[] tokenLabels(int row, int classes) {
     int[] labels = source.classes(indices[row]);
-    if (labels.length != tokens.length(row)) {
+    int length = tokens.target().orElse(tokens).length(row);
+    if (labels.length != length) {
       throw new DataException(
           "example "
               + indices[row]
               + " has "
-              + tokens.length(row)
+              + length
               + " tokens and "
               + labels.length
               + " labels");

@@ -34,7 +34,7 @@ final class FixedFeatures implements BatchForward {
     float[][] rows = new float[examples.size()][];
     for (int[] indices : Batching.forEvaluation(examples, BATCH, false)) {
       try (NDManager step = manager.newSubManager()) {
-        ExampleBatch batch = ExampleBatch.of(examples, indices, false, model.padId());
+        ExampleBatch batch = model.batch(examples, indices, false);
         NDArray features = model.fixedFeatures(step, batch.tokens()); // [batch, hidden]
         for (int row = 0; row < indices.length; row++) {
           rows[indices[row]] = features.get(row).toFloatArray();

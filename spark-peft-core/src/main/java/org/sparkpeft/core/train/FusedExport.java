@@ -38,15 +38,34 @@ final class FusedExport {
           .forEach(
               (name, shape) -> {
                 float[] values = changed.get(name);
-                tensors.add(
-                    TensorData.ofFloats(
-                        name,
-                        shape,
-                        values == null ? model.backbone().frozen(name) : finite(name, values)));
+                values = values == null ? model.backbone().frozen(name) : finite(name, values);
+                if (!sharesTable(model, module, changed)) {
+                  tensors.add(
+                      TensorData.ofFloats(
+                          name, module.storedShape(name), module.asStored(name, values)));
+                }
               });
     }
+    model
+        .backbone()
+        .buffers()
+        .forEach(
+            (name, shape) ->
+                tensors.add(TensorData.ofFloats(name, shape, model.backbone().frozen(name))));
     return ModelDirectory.save(
-        target, config(model), TensorData.byName(tensors), model.directory().companionFiles());
+        target,
+        config(model, tensors),
+        TensorData.byName(tensors),
+        model.directory().companionFiles());
+  }
+
+  /** Whether a module needs no tensor of its own: it is an embedding's table, and still will be. */
+  private static boolean sharesTable(
+      TunableModel model, ModuleSpec module, Map<String, float[]> changed) {
+    String table = model.backbone().tied().get(module.path());
+    return table != null
+        && !changed.containsKey(table + ".weight")
+        && !changed.containsKey(module.path() + ".weight");
   }
 
   private static float[] finite(String name, float[] values) {
@@ -59,10 +78,15 @@ final class FusedExport {
     return values;
   }
 
-  private static ObjectNode config(TunableModel model) {
+  private static ObjectNode config(TunableModel model, List<TensorData> tensors) {
     ObjectNode config = model.directory().config().deepCopy();
+    // An adapter of the embedding alone leaves the output layer as it was: no longer the table.
+    if (tensors.stream()
+        .anyMatch(t -> model.backbone().tied().containsKey(withoutSuffix(t.name())))) {
+      config.put("tie_word_embeddings", false);
+    }
     TaskConfig task = model.task();
-    if (task.kind() != Task.SENTENCE_EMBEDDING) {
+    if (task.kind() != Task.SENTENCE_EMBEDDING && !task.kind().isLanguage()) {
       String family =
           switch (config.path("model_type").asText()) {
             case "roberta" -> "Roberta";
@@ -87,5 +111,9 @@ final class FusedExport {
       }
     }
     return config;
+  }
+
+  private static String withoutSuffix(String tensor) {
+    return tensor.replaceFirst("\\.weight$", "");
   }
 }

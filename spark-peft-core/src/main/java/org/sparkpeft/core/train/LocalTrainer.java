@@ -129,8 +129,7 @@ public final class LocalTrainer {
         List<int[]> group = batches.of(update);
         Map<String, float[]> probes = new TreeMap<>();
         for (int micro = 0; micro < group.size(); micro++) {
-          ExampleBatch batch =
-              ExampleBatch.of(examples, group.get(micro), objective.pairs(), model.padId());
+          ExampleBatch batch = model.batch(examples, group.get(micro), objective.pairs());
           Philox random = dropout.child(update).child(micro);
           double loss =
               addGradient(
@@ -298,9 +297,9 @@ public final class LocalTrainer {
   }
 
   /**
-   * The model's outputs for every example, in the examples' order: logits; for token
-   * classification, those of all tokens one after the other; for sentence embeddings, the first
-   * text's unit vector.
+   * The model's outputs for every example, in the examples' order: logits; for tasks with outputs
+   * for each token, those of all tokens one after the other, virtual ones in front; for sentence
+   * embeddings, the first text's unit vector.
    */
   public float[][] logits(ParameterVector parameters, TokenExamples examples) {
     return logits(own(parameters), examples);
@@ -318,13 +317,16 @@ public final class LocalTrainer {
         preparation,
         examples,
         false,
-        (batch, outputs) -> {
+        (batch, results) -> {
+          float[] outputs = results.toFloatArray();
           int size = outputs.length / batch.tokens().size();
           for (int row = 0; row < batch.size(); row++) {
-            int kept =
-                model.task().kind() == Task.TOKEN_CLASSIFICATION
-                    ? size / batch.tokens().width() * batch.tokens().length(row)
-                    : size;
+            int kept = size;
+            if (model.task().kind().isPerToken()) { // after each other, padding last
+              int width = (int) results.getShape().get(1);
+              int padding = batch.tokens().width() - batch.tokens().length(row);
+              kept = size / width * (width - padding);
+            }
             logits[batch.indices()[row]] =
                 Arrays.copyOfRange(outputs, row * size, row * size + kept);
           }
@@ -333,7 +335,7 @@ public final class LocalTrainer {
   }
 
   private interface BatchConsumer {
-    void accept(ExampleBatch batch, float[] outputs);
+    void accept(ExampleBatch batch, NDArray outputs);
   }
 
   /** Makes the forward pass of one evaluation, its tensors loaded. */
@@ -377,8 +379,8 @@ public final class LocalTrainer {
       Preparation.Pass pass = preparation.prepare(manager);
       for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
-          ExampleBatch batch = ExampleBatch.of(examples, indices, pairs, model.padId());
-          consumer.accept(batch, pass.outputs(step, batch).toFloatArray());
+          ExampleBatch batch = model.batch(examples, indices, pairs);
+          consumer.accept(batch, pass.outputs(step, batch));
         }
       }
     }

@@ -25,8 +25,8 @@ interface Objective {
   /**
    * Scores a batch.
    *
-   * @param outputs the model's outputs, row-major
+   * @param outputs what the model returned for the batch
    * @return the counts of this batch
    */
-  Evaluation score(float[] outputs, ExampleBatch batch);
+  Evaluation score(NDArray outputs, ExampleBatch batch);
 }

@@ -24,7 +24,8 @@ record RegressionObjective(int outputsPerExample) implements Objective {
   }
 
   @Override
-  public Evaluation score(float[] outputs, ExampleBatch batch) {
+  public Evaluation score(NDArray results, ExampleBatch batch) {
+    float[] outputs = results.toFloatArray();
     Evaluation.Counter counter = none().counter();
     for (int row = 0; row < batch.size(); row++) {
       float[] wanted = batch.values(row, outputsPerExample);

@@ -23,7 +23,8 @@ record SoftmaxObjective(int classes) implements Objective {
   }
 
   @Override
-  public Evaluation score(float[] outputs, ExampleBatch batch) {
+  public Evaluation score(NDArray results, ExampleBatch batch) {
+    float[] outputs = results.toFloatArray();
     Evaluation.Counter counter = none().counter();
     for (int row = 0; row < batch.size(); row++) {
       int label = batch.label(row, classes);

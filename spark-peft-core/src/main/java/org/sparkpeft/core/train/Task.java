@@ -10,7 +10,9 @@ enum Task {
   MULTI_LABEL_CLASSIFICATION("multi-label-classification", "SEQ_CLS", 1, 100_000),
   REGRESSION("regression", "SEQ_CLS", 0, 1_000),
   TOKEN_CLASSIFICATION("token-classification", "TOKEN_CLS", 2, 100_000),
-  SENTENCE_EMBEDDING("sentence-embedding", "FEATURE_EXTRACTION", 0, 0);
+  SENTENCE_EMBEDDING("sentence-embedding", "FEATURE_EXTRACTION", 0, 0),
+  TEXT_GENERATION("text-generation", "CAUSAL_LM", 0, 0),
+  TEXT_TO_TEXT("text2text-generation", "SEQ_2_SEQ_LM", 0, 0);
 
   private final String configName;
   private final String huggingFaceType;
@@ -45,6 +47,16 @@ enum Task {
     return maxLabels;
   }
 
+  /** Whether the model has outputs for each token. */
+  boolean isPerToken() {
+    return this == TOKEN_CLASSIFICATION || isLanguage();
+  }
+
+  /** Whether words are predicted. */
+  boolean isLanguage() {
+    return this == TEXT_GENERATION || this == TEXT_TO_TEXT;
+  }
+
   Objective objective(TaskConfig config) {
     return switch (this) {
       case TEXT_CLASSIFICATION -> new SoftmaxObjective(config.outputs());
@@ -52,6 +64,8 @@ enum Task {
       case REGRESSION -> new RegressionObjective(config.outputs());
       case TOKEN_CLASSIFICATION -> new TokenObjective(config.outputs());
       case SENTENCE_EMBEDDING -> new ContrastiveObjective();
+      case TEXT_GENERATION -> new LanguageObjective(true);
+      case TEXT_TO_TEXT -> new LanguageObjective(false);
     };
   }
 }

@@ -12,9 +12,11 @@ import org.sparkpeft.core.model.HeadConfig;
  * What is learned.
  *
  * @param task {@code text-classification}, {@code multi-label-classification}, {@code regression},
- *     {@code token-classification} or {@code sentence-embedding}
+ *     {@code token-classification}, {@code sentence-embedding}, {@code text-generation} (the next
+ *     token) or {@code text2text-generation} (a decoder's tokens, given an encoder's)
  * @param labels names of the classes, in the order of the head's outputs; empty for {@code
- *     sentence-embedding} and, where one value is predicted, for {@code regression}
+ *     sentence-embedding}, where words are predicted and, where one value is predicted, for {@code
+ *     regression}
  * @param pooling how a text becomes one vector: {@code cls}, the first token through the head of
  *     Hugging Face's class; {@code mean}, the mean of all tokens' last hidden states; {@code auto},
  *     which {@link #resolvedFor} decides and is {@code cls} before. Sentence embeddings are always
@@ -91,6 +93,7 @@ public record TaskConfig(String task, List<String> labels, String pooling, int m
               pooling.equals("mean") ? HeadConfig.Kind.MEAN : HeadConfig.Kind.SEQUENCE, outputs());
       case TOKEN_CLASSIFICATION -> new HeadConfig(HeadConfig.Kind.TOKEN, outputs());
       case SENTENCE_EMBEDDING -> HeadConfig.NO_HEAD;
+      case TEXT_GENERATION, TEXT_TO_TEXT -> HeadConfig.LANGUAGE;
     };
   }
 }

@@ -43,7 +43,8 @@ record TokenObjective(int classes) implements Objective {
   }
 
   @Override
-  public Evaluation score(float[] outputs, ExampleBatch batch) {
+  public Evaluation score(NDArray results, ExampleBatch batch) {
+    float[] outputs = results.toFloatArray();
     Evaluation.Counter counter = none().counter();
     int width = batch.tokens().width();
     for (int row = 0; row < batch.size(); row++) {

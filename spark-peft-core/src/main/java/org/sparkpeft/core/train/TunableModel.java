@@ -15,14 +15,18 @@ import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.generate.Generated;
+import org.sparkpeft.core.generate.GenerationConfig;
+import org.sparkpeft.core.generate.Generator;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.Backbone;
 import org.sparkpeft.core.model.Backbones;
-import org.sparkpeft.core.model.EncoderConfig;
+import org.sparkpeft.core.model.ModelSizes;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenBatch;
+import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -257,7 +261,7 @@ public final class TunableModel implements AutoCloseable {
   }
 
   /** Sizes of the base model. */
-  public EncoderConfig config() {
+  public ModelSizes config() {
     return backbone.config();
   }
 
@@ -331,6 +335,36 @@ public final class TunableModel implements AutoCloseable {
     };
   }
 
+  /**
+   * Continues prompts with the base under given adapters and nothing of this model's own.
+   *
+   * @param prompts token ids, none empty; of an encoder-decoder, what the encoder reads
+   * @param text turns tokens into text, for stop strings
+   * @throws ConfigException if the task predicts no words, or a setting does not fit the model
+   */
+  public List<List<Generated>> generate(
+      AdapterStack adapters,
+      List<int[]> prompts,
+      GenerationConfig config,
+      Function<int[], String> text) {
+    if (!task.kind().isLanguage()) {
+      throw new ConfigException(
+          "task", "only language models generate text; this one's task is " + task.task());
+    }
+    requireUsable(adapters);
+    device.bindThread();
+    try (NDManager manager = device.newManager()) {
+      LoadedStack loaded = new LoadedStack(manager, adapters, List.of());
+      TuningContext context =
+          TuningContext.inference(manager, TokenBatch.of(prompts.subList(0, 1), padId()));
+      List<Modification> all = new ArrayList<>(loaded.modules());
+      all.addAll(loaded.methods(context));
+      return new Generator(backbone, device)
+          .withDecoder(text)
+          .generate(prompts, config, ModifiedForward.of(all));
+    }
+  }
+
   private NDArray outputs(NDManager step, ExampleBatch batch, Tuning tuning) {
     NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
     NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
@@ -357,7 +391,7 @@ public final class TunableModel implements AutoCloseable {
   boolean hasFixedFeatures() {
     return below.names().isEmpty()
         && task.kind() != Task.SENTENCE_EMBEDDING
-        && task.kind() != Task.TOKEN_CLASSIFICATION
+        && !task.kind().isPerToken()
         && method.shapes().isEmpty()
         && saved.modules().stream().allMatch(ModuleSpec::isHead);
   }
@@ -373,6 +407,16 @@ public final class TunableModel implements AutoCloseable {
     List<Modification> all = new ArrayList<>(saved.modifications(views));
     all.addAll(method.modifications(new MethodTensors(views, Map.of()), context));
     return backbone.logits(features, ModifiedForward.of(all));
+  }
+
+  /** Some examples as the model reads them. */
+  ExampleBatch batch(TokenExamples examples, int[] indices, boolean pairs) {
+    ExampleBatch batch = ExampleBatch.of(examples, indices, pairs, padId());
+    if (task.kind() != Task.TEXT_TO_TEXT) {
+      return batch;
+    }
+    return batch.withTargets(
+        directory.config().path("decoder_start_token_id").asInt(padId()), padId());
   }
 
   /** Token that pads shorter examples. */

@@ -108,7 +108,7 @@ class BackboneTest {
     CPU.bindThread();
     try (Backbone model =
         Backbones.load(directory, CPU, new HeadConfig(HeadConfig.Kind.SEQUENCE, 3))) {
-      int before = ((EncoderBackbone) model).ownedTensors();
+      int before = ((FrozenBackbone) model).ownedTensors();
       for (int i = 0; i < 3; i++) {
         try (NDManager step = CPU.newManager()) {
           TokenBatch batch = TokenBatch.of(List.of(new int[] {2, 23, 144, 3}, new int[] {2, 3}), 0);
@@ -117,7 +117,7 @@ class BackboneTest {
           model.logits(features, Tuning.NONE).toFloatArray();
         }
       }
-      assertThat(((EncoderBackbone) model).ownedTensors()).isEqualTo(before);
+      assertThat(((FrozenBackbone) model).ownedTensors()).isEqualTo(before);
     }
   }
 
@@ -135,7 +135,7 @@ class BackboneTest {
     Backbone model =
         Backbones.load(
             ModelDirectory.open(find("golden/architectures/bert-sequence-classification")), CPU);
-    NDManager owner = ((EncoderBackbone) model).manager();
+    NDManager owner = ((FrozenBackbone) model).manager();
     assertThat(owner.isOpen()).isTrue();
     return owner;
   }

@@ -3,11 +3,19 @@ package org.sparkpeft.core.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import ai.djl.ndarray.NDManager;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
+import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.random.Philox;
 
 class EvaluationTest {
+  private static Evaluation score(Objective objective, float[] outputs, ExampleBatch batch) {
+    try (NDManager manager = ComputeDevice.cpu().newManager()) {
+      return objective.score(manager.create(outputs), batch);
+    }
+  }
+
   private static final Offset<Double> TINY = Offset.offset(1e-9);
 
   /** Truth rows, prediction columns: [[3,1,0],[1,2,1],[0,0,4]]. */
@@ -57,7 +65,7 @@ class EvaluationTest {
             .addValues(new int[] {1}, 1, 1)
             .addValues(new int[] {1}, 0, 1);
     ExampleBatch batch = ExampleBatch.of(examples, new int[] {0, 1, 2}, false, 0);
-    Evaluation e = objective.score(new float[] {2, -1, 1, -3, 4, 0.5f}, batch);
+    Evaluation e = score(objective, new float[] {2, -1, 1, -3, 4, 0.5f}, batch);
     // label 0: tp 2, fp 1; label 1: tp 1, fn 1
     assertThat(e.macroF1()).isCloseTo((0.8 + 2 / 3.0) / 2, TINY);
     assertThat(e.microF1()).isCloseTo(6 / 8.0, TINY);
@@ -73,8 +81,10 @@ class EvaluationTest {
       examples.addValues(new int[] {1}, y);
     }
     Evaluation e =
-        new RegressionObjective(1)
-            .score(predicted, ExampleBatch.of(examples, new int[] {0, 1, 2, 3}, false, 0));
+        score(
+            new RegressionObjective(1),
+            predicted,
+            ExampleBatch.of(examples, new int[] {0, 1, 2, 3}, false, 0));
     assertThat(e.loss()).isCloseTo((0.25 + 0 + 1 + 4) / 4, Offset.offset(1e-6));
     double my = 1;
     double mp = 1.375;
@@ -100,7 +110,7 @@ class EvaluationTest {
       ListExamples one =
           new ListExamples().addValues(new int[] {1}, (float) random.gaussianAt(2 * i) * 1e5f);
       float[] out = {(float) random.gaussianAt(2 * i + 1) * 1e-5f};
-      parts[i] = objective.score(out, ExampleBatch.of(one, new int[] {0}, false, 0));
+      parts[i] = score(objective, out, ExampleBatch.of(one, new int[] {0}, false, 0));
       whole = whole.merge(parts[i]);
     }
     for (int i = parts.length - 1; i >= 0; i--) {

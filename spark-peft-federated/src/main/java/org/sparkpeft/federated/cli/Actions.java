@@ -50,6 +50,9 @@ public interface Actions {
   /** Labels and scores for texts. */
   Outcome predict(PredictRequest request);
 
+  /** Continues texts. */
+  Outcome generate(GenerateRequest request);
+
   /**
    * How to train.
    *
@@ -151,6 +154,29 @@ public interface Actions {
       SparkConfig spark) {
     public PredictRequest {
       texts = List.copyOf(texts);
+    }
+  }
+
+  /**
+   * What to continue.
+   *
+   * @param run folder of a run; empty where {@code model} is given
+   * @param model base model
+   * @param adapter adapter on {@code model}; empty for the base alone
+   * @param texts what to continue
+   * @param settings of {@code generation_config.json}, in place of the model's
+   * @param maxLength tokens kept of a text
+   */
+  record GenerateRequest(
+      String run,
+      String model,
+      String adapter,
+      List<String> texts,
+      Map<String, Object> settings,
+      int maxLength) {
+    public GenerateRequest {
+      texts = List.copyOf(texts);
+      settings = Map.copyOf(settings);
     }
   }
 }

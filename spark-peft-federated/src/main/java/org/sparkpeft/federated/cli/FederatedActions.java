@@ -26,6 +26,7 @@ import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.StackedAdapters;
+import org.sparkpeft.federated.client.TextGeneration;
 import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.config.DataConfig;
 import org.sparkpeft.federated.config.ModelConfig;
@@ -313,5 +314,32 @@ final class FederatedActions implements Actions {
       return predictions.ofRows(
           PredictionJob.withLogits(rows, input.text(), adapter, Predictions.LOGITS), request.out());
     }
+  }
+
+  @Override
+  public Outcome generate(GenerateRequest request) {
+    List<List<String>> found =
+        generation(request).continuations(request.texts(), request.settings());
+    List<Map<String, Object>> rows = new ArrayList<>();
+    List<String> lines = new ArrayList<>();
+    for (int i = 0; i < found.size(); i++) {
+      rows.add(Map.of("text", request.texts().get(i), "generated", found.get(i)));
+      lines.addAll(found.get(i));
+    }
+    return Outcome.of(String.join(System.lineSeparator(), lines), Map.of("generated", rows));
+  }
+
+  private static TextGeneration generation(GenerateRequest request) {
+    if (!request.run().isEmpty()) {
+      return TextGeneration.of(TunedAdapter.read(Path.of(request.run(), "adapter")));
+    }
+    if (request.adapter().isEmpty()) {
+      return TextGeneration.of(request.model(), request.maxLength());
+    }
+    return TextGeneration.of(
+        TunedAdapter.read(
+            Path.of(request.adapter()),
+            Optional.of(request.model()),
+            Optional.of(TextGeneration.task(request.model(), request.maxLength()))));
   }
 }

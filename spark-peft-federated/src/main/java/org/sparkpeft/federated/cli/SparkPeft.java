@@ -31,6 +31,7 @@ import picocli.CommandLine.ScopeType;
       PlanCommand.class,
       EvaluateCommand.class,
       PredictCommand.class,
+      GenerateCommand.class,
       InspectCommand.class,
       MergeCommand.class,
       CompressCommand.class,

@@ -34,11 +34,29 @@ final class ExampleEncoder {
         case "token-classification" -> addWords(builder, row);
         case "sentence-embedding" ->
             builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
+        case "text-generation" -> {
+          WordTargets words = WordTargets.continuation(tokenizer, task, row.text(), row.pair());
+          builder.addTokenClasses(words.tokens(), words.labels());
+        }
+        case "text2text-generation" ->
+            builder.addTargets(
+                tokenizer.encode(row.text()), WordTargets.target(tokenizer, task, row.pair()));
         default -> throw new IllegalStateException("no encoding for task " + task.task());
       }
     }
     return new ClientShard(
         clientId, rows.size(), labelCounts(rows), Bytes.wrap(builder.build().toArrow()));
+  }
+
+  /** A text to continue, as a model reads it: without the token that ends texts, for a decoder. */
+  int[] prompt(String text) {
+    return task.task().equals("text-generation")
+        ? WordTargets.prompt(tokenizer, text)
+        : tokenizer.encode(text);
+  }
+
+  String decode(int[] tokens) {
+    return tokenizer.decode(tokens);
   }
 
   /** Texts without labels, in the order given. */

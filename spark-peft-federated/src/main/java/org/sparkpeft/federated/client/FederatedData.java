@@ -16,6 +16,7 @@ import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.config.ClientsConfig;
 import org.sparkpeft.federated.config.DataConfig;
+import org.sparkpeft.federated.config.ModelConfig;
 import org.sparkpeft.federated.config.Recipe;
 
 /**
@@ -57,7 +58,7 @@ public record FederatedData(
     ClientsConfig clients = recipe.clients();
     boolean hasColumn = clients.partition().equals("column");
     String task = recipe.model().task();
-    boolean hasLabel = !task.equals("sentence-embedding");
+    boolean hasLabel = ModelConfig.hasLabel(task);
     Census.LabelKind kind = labelKind(task);
     requirePairs(task, data.textPair());
     Census found =
@@ -121,7 +122,7 @@ public record FederatedData(
   public static ExampleShards testShards(
       Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
     String task = runtime.task().task();
-    boolean hasLabel = !task.equals("sentence-embedding");
+    boolean hasLabel = ModelConfig.hasLabel(task);
     Census census = Census.take(rows, "--data", text, pair, label, labelKind(task));
     requireKnown(census.labels(), runtime.task().labels());
     return blocks(
@@ -178,19 +179,23 @@ public record FederatedData(
   }
 
   private static void requirePairs(String task, String pair) {
-    boolean pairs = task.equals("sentence-embedding");
-    if (pairs == pair.isEmpty()) {
+    boolean may = !ModelConfig.hasLabel(task);
+    boolean must = may && !task.equals("text-generation");
+    if (must && pair.isEmpty()) {
       throw new ConfigException(
           "data.text_pair",
-          pairs
-              ? "model.task sentence-embedding learns from pairs; name the column of the second text"
-              : "is for sentence-embedding only; join the texts in one column");
+          "model.task " + task + " learns from pairs; name the column of the second text");
+    }
+    if (!may && !pair.isEmpty()) {
+      throw new ConfigException(
+          "data.text_pair",
+          "is for sentence-embedding and text generation only; join the texts in one column");
     }
   }
 
   private static Census.LabelKind labelKind(String task) {
     return switch (task) {
-      case "sentence-embedding" -> Census.LabelKind.NONE;
+      case "sentence-embedding", "text-generation", "text2text-generation" -> Census.LabelKind.NONE;
       case "regression" -> Census.LabelKind.VALUE;
       case "multi-label-classification", "token-classification" -> Census.LabelKind.CLASSES;
       default -> Census.LabelKind.CLASS;

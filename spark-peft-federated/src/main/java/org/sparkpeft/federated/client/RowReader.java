@@ -67,7 +67,8 @@ final class RowReader implements Serializable {
         }
         yield new RawExample.Targets(indices);
       }
-      case "sentence-embedding" -> new RawExample.Targets();
+      case "sentence-embedding", "text-generation", "text2text-generation" ->
+          new RawExample.Targets();
       default -> throw new IllegalStateException("no reader for task " + task);
     };
   }

@@ -22,7 +22,12 @@ public record ModelConfig(String path, String task, int maxLength, String poolin
           "multi-label-classification",
           "regression",
           "token-classification",
-          "sentence-embedding");
+          "sentence-embedding",
+          "text-generation",
+          "text2text-generation");
+
+  /** Tasks that predict words. */
+  private static final List<String> LANGUAGE = List.of("text-generation", "text2text-generation");
 
   public ModelConfig {
     new Problems()
@@ -43,6 +48,20 @@ public record ModelConfig(String path, String task, int maxLength, String poolin
 
   public static ModelConfig defaults() {
     return new ModelConfig("bundled:all-MiniLM-L6-v2", "text-classification", 64, "auto", false);
+  }
+
+  /** Whether words are predicted, so that the data has no labels. */
+  public boolean isLanguage() {
+    return isLanguage(task);
+  }
+
+  public static boolean isLanguage(String task) {
+    return LANGUAGE.contains(task);
+  }
+
+  /** Whether every example has a label of its own. */
+  public static boolean hasLabel(String task) {
+    return !isLanguage(task) && !task.equals("sentence-embedding");
   }
 
   public ModelConfig withPath(String newPath) {

@@ -45,7 +45,7 @@ public record Recipe(
                 + model.task()
                 + " has not; use column, iid or quantity")
         .require(
-            !data.label().isBlank() || model.task().equals("sentence-embedding"),
+            !data.label().isBlank() || !ModelConfig.hasLabel(model.task()),
             "data.label",
             "\"\"",
             "model.task " + model.task() + " needs the column of the label")

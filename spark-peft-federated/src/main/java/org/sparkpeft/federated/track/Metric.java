@@ -8,7 +8,7 @@ import java.util.Set;
 /** How metrics are chosen and shown. Names are those of the evaluation events. */
 final class Metric {
   private static final List<String> PREFERRED =
-      List.of("accuracy", "macro_f1", "micro_f1", "f1", "spearman", "pearson", "mcc");
+      List.of("accuracy", "macro_f1", "micro_f1", "f1", "spearman", "pearson", "mcc", "perplexity");
   private static final Set<String> FRACTIONS =
       Set.of("accuracy", "macro_f1", "micro_f1", "f1", "precision", "recall", "subset_accuracy");
 

@@ -42,6 +42,11 @@ final class FakeActions implements Actions {
     return answer("predict", request);
   }
 
+  @Override
+  public Outcome generate(GenerateRequest request) {
+    return answer("generate", request);
+  }
+
   /** Throws whatever it is given, as Scala does. */
   @SuppressWarnings("unchecked")
   private static <E extends Exception> E undeclared(Exception thrown) throws E {

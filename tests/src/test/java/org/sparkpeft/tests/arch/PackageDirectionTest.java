@@ -58,7 +58,11 @@ class PackageDirectionTest {
             "core.random",
             DJL,
             JACKSON));
+    table.put(
+        "core.generate",
+        List.of("core.model", "core.io", "core.engine", "core.random", "core.error", DJL, JACKSON));
     table.put("core.text", List.of("core.io", "core.error", DJL, JACKSON));
+    table.put("core.media", List.of("core.io", "core.model", "core.error", JACKSON));
     table.put(
         "core.data",
         List.of(
@@ -126,6 +130,7 @@ class PackageDirectionTest {
     table.put(
         "core.train",
         List.of(
+            "core.generate",
             "core.error",
             "core.random",
             "core.vector",

@@ -57,8 +57,8 @@ import org.sparkpeft.tests.support.Project;
  * <p>The experts' LoRA is on the dense layers of the last two blocks. Experts on query and value of
  * all six blocks do not merge so well in an encoder this small: they change each other's features.
  * Rank 64, because what is left of an adapter at 10 % density is the closer to it the higher its
- * rank. Compressing per tensor
- * was chosen on validation rows; the blocks and the step from rank 32 to 64 with test rows in sight.
+ * rank. Compressing per tensor was chosen on validation rows; the blocks and the step from rank 32
+ * to 64 with test rows in sight.
  */
 class MergeKeepsGainsTest {
   private static final Logger LOG = LoggerFactory.getLogger(MergeKeepsGainsTest.class);

@@ -18,6 +18,7 @@ import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.SafetensorsFile;
 import org.sparkpeft.core.io.SafetensorsWriter;
 import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.TokenExamples;
 
 /** One folder of numbers that Hugging Face PEFT computed, on a base model. */
@@ -48,13 +49,34 @@ final class GoldenCase {
     return numbers.path(field);
   }
 
+  String base() {
+    return get("base_model").asText();
+  }
+
+  boolean isLanguageModel() {
+    return !base().contains("MiniLM");
+  }
+
+  boolean hasLargeLogits() {
+    return isLanguageModel() && !base().startsWith("gpt2");
+  }
+
+  /**
+   * The language model's logits of the first batch, {@code logits_init} or {@code logits_final}.
+   */
+  TensorData logits(String name) {
+    try (SafetensorsFile file = SafetensorsFile.open(folder.resolve("logits.safetensors"))) {
+      return file.tensor(name);
+    }
+  }
+
   boolean isMerge() {
     return !Files.exists(folder.resolve("adapter_init"));
   }
 
   /** The batches' rows one after the other. */
   Rows rows() {
-    return new Rows(numbers.get("batches"));
+    return new Rows(numbers.get("batches"), base().startsWith("bart"));
   }
 
   /** The adapter before training, with what PEFT leaves out of its files. */
@@ -132,11 +154,14 @@ final class GoldenCase {
   /** The rows of all batches as examples of one client. */
   static final class Rows implements TokenExamples {
     private final List<int[]> tokens = new ArrayList<>();
-    private final List<Integer> labels = new ArrayList<>();
+    private final List<int[]> labels = new ArrayList<>();
     private final List<Integer> tasks = new ArrayList<>();
     private final List<int[]> batches = new ArrayList<>();
 
-    Rows(JsonNode all) {
+    private final boolean encoderDecoder;
+
+    Rows(JsonNode all, boolean encoderDecoder) {
+      this.encoderDecoder = encoderDecoder;
       for (JsonNode batch : all) {
         int size = batch.get("input_ids").size();
         int[] indices = new int[size];
@@ -147,11 +172,18 @@ final class GoldenCase {
             length += mask.intValue();
           }
           tokens.add(Arrays.copyOf(integers(batch.get("input_ids").get(row)), length));
-          labels.add(batch.get("labels").get(row).intValue());
+          JsonNode label = batch.get("labels").get(row);
+          labels.add(label.isArray() ? words(label, length) : new int[] {label.intValue()});
           tasks.add(batch.path("task_ids").path(row).asInt(0));
         }
         batches.add(indices);
       }
+    }
+
+    /** A decoder's labels are as long as its tokens; an encoder's need not be. */
+    private int[] words(JsonNode label, int length) {
+      int[] all = integers(label);
+      return encoderDecoder ? all : Arrays.copyOf(all, length);
     }
 
     private static int[] integers(JsonNode array) {
@@ -160,6 +192,19 @@ final class GoldenCase {
         values[i] = array.get(i).intValue();
       }
       return values;
+    }
+
+    /** One row as a language model reads it; a decoder's input begins with {@code start}. */
+    TokenBatch input(int row, int start) {
+      TokenBatch input = TokenBatch.of(List.of(tokens.get(row)), 0);
+      if (!encoderDecoder) {
+        return input;
+      }
+      int[] shifted = new int[labels.get(row).length];
+      for (int t = 0; t < shifted.length; t++) {
+        shifted[t] = t == 0 ? start : Math.max(0, labels.get(row)[t - 1]);
+      }
+      return input.withTarget(TokenBatch.of(List.of(shifted), 0));
     }
 
     /** The batch of an update: they are taken in turn. */
@@ -184,7 +229,7 @@ final class GoldenCase {
 
     @Override
     public int[] classes(int index) {
-      return new int[] {labels.get(index)};
+      return labels.get(index);
     }
 
     @Override

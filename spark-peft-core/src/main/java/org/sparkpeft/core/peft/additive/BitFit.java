@@ -8,7 +8,6 @@ import java.util.Map;
 import java.util.Set;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -121,9 +120,7 @@ public final class BitFit implements PeftMethod<BitFit.Config> {
                 : new Modification.OnNorm(
                     path,
                     Insertion.WEIGHT,
-                    (below, layer, x) ->
-                        below.apply(
-                            new LayerNorm(path, layer.weight(), bias, layer.epsilon()), x)));
+                    (below, layer, x) -> below.apply(layer.with(layer.weight(), bias), x)));
       }
       return modifications;
     }

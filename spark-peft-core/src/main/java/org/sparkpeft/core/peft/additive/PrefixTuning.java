@@ -119,14 +119,14 @@ public final class PrefixTuning implements PeftMethod<PrefixTuning.Config> {
       this.config = config;
       this.structure = structure;
       this.width =
-          config.encoderHiddenSize() == 0 ? structure.hidden() : config.encoderHiddenSize();
+          config.encoderHiddenSize() == 0 ? structure.keySize() : config.encoderHiddenSize();
     }
 
     @Override
     List<Integer> outputShape() {
       return List.of(
           config.numVirtualTokens(),
-          Math.multiplyExact(2 * structure.layers().size(), structure.hidden()));
+          Math.multiplyExact(2 * structure.layers().size(), structure.keySize()));
     }
 
     @Override
@@ -137,8 +137,8 @@ public final class PrefixTuning implements PeftMethod<PrefixTuning.Config> {
         return shapes;
       }
       int outputs = outputShape().get(1);
-      shapes.put(TOKENS, List.of(config.numVirtualTokens(), structure.hidden()));
-      shapes.put(IN + ".weight", List.of(width, structure.hidden()));
+      shapes.put(TOKENS, List.of(config.numVirtualTokens(), structure.keySize()));
+      shapes.put(IN + ".weight", List.of(width, structure.keySize()));
       shapes.put(IN + ".bias", List.of(width));
       shapes.put(OUT + ".weight", List.of(outputs, width));
       shapes.put(OUT + ".bias", List.of(outputs));
@@ -160,7 +160,7 @@ public final class PrefixTuning implements PeftMethod<PrefixTuning.Config> {
                 } else if (name.equals(TOKENS) || name.equals(VirtualTokens.NAME)) {
                   start = random.gaussian(size, 1);
                 } else {
-                  int in = name.startsWith(IN) ? structure.hidden() : width;
+                  int in = name.startsWith(IN) ? structure.keySize() : width;
                   start = VirtualTokens.uniform(random, size, in);
                 }
                 values.put(name, start);
@@ -198,6 +198,8 @@ public final class PrefixTuning implements PeftMethod<PrefixTuning.Config> {
     @Override
     public SortedMap<String, Object> modelFields() {
       SortedMap<String, Object> fields = VirtualTokens.sizes(structure);
+      fields.put("token_dim", structure.keySize());
+      fields.put("num_attention_heads", structure.keyHeads());
       if (config.encoderHiddenSize() == 0) {
         fields.put("encoder_hidden_size", width);
       }

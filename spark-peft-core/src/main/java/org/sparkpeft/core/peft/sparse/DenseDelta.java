@@ -11,7 +11,6 @@ import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.nn.Embedding;
-import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.peft.BaseWeights;
 import org.sparkpeft.core.peft.Insertion;
@@ -97,11 +96,15 @@ record DenseDelta(List<ModuleSpec> modules, Set<String> tensors) {
     List<Modification> modifications = new ArrayList<>();
     for (ModuleSpec module : modules) {
       boolean own = trained.test(module);
-      NDArray weight = tensor(values, module.path() + ".weight", own);
+      NDArray weight = tensor(values, weight(module), own);
       NDArray bias = tensor(values, module.path() + ".bias", own);
       modifications.add(modification(module, weight, bias));
     }
     return modifications;
+  }
+
+  private static String weight(ModuleSpec module) {
+    return module.kind() == ModuleSpec.Kind.TENSOR ? module.path() : module.path() + ".weight";
   }
 
   private @Nullable NDArray tensor(MethodTensors values, String tensor, boolean trained) {
@@ -132,17 +135,16 @@ record DenseDelta(List<ModuleSpec> modules, Set<String> tensors) {
                 NDArray rows = below.apply(layer, ids);
                 return weight == null ? rows : rows.add(Embedding.of(ids, weight));
               });
+      case TENSOR -> new Modification.OnTensor(path, Insertion.WEIGHT, value -> sum(value, weight));
       case LAYER_NORM ->
           new Modification.OnNorm(
               path,
               Insertion.WEIGHT,
               (below, layer, x) ->
                   below.apply(
-                      new LayerNorm(
-                          path,
+                      layer.with(
                           sum(layer.weight(), weight),
-                          sum(layer.bias(), bias),
-                          layer.epsilon()),
+                          layer.bias() == null ? null : sum(layer.bias(), bias)),
                       x));
     };
   }

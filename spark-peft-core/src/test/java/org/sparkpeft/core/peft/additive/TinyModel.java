@@ -53,7 +53,8 @@ final class TinyModel {
     modules.add(
         ModuleSpec.linear("bert.pooler.dense", hidden, hidden).orElse(ModuleSpec.Origin.IDENTITY));
     return new ModuleTree(
-        modules, new ModuleTree.Structure(paths, hidden, 1, "bert.embeddings.word_embeddings"));
+        modules,
+        new ModuleTree.Structure(paths, hidden, 1, hidden, "bert.embeddings.word_embeddings", ""));
   }
 
   static AttachedMethod attach(PeftConfig config, ModuleTree tree) {

@@ -55,7 +55,8 @@ class LightPeftTest {
         .attach(
             config,
             new ModuleTree(
-                problem.tree().all(), new ModuleTree.Structure(List.of(layer), 8, 4, "words")));
+                problem.tree().all(),
+                new ModuleTree.Structure(List.of(layer), 8, 4, 8, "words", "")));
   }
 
   @Test

@@ -36,7 +36,8 @@ class CompacterTest {
           new LayerPaths(
               l + "q", l + "k", l + "v", l + "o", l + "n1", l + "up", l + "down", l + "n2"));
     }
-    return new ModuleTree(List.of(), new ModuleTree.Structure(paths, hidden, 2, "words"));
+    return new ModuleTree(
+        List.of(), new ModuleTree.Structure(paths, hidden, 2, hidden, "words", ""));
   }
 
   private static Compacter.Config config(int n, int k, int reduction) {

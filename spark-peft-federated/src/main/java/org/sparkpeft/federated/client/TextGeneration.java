@@ -1,0 +1,79 @@
+package org.sparkpeft.federated.client;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import org.sparkpeft.core.generate.Generated;
+import org.sparkpeft.core.generate.GenerationConfig;
+import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.peft.LoraConfig;
+import org.sparkpeft.core.peft.TargetModules;
+import org.sparkpeft.core.train.AdapterStack;
+import org.sparkpeft.core.train.TaskConfig;
+
+/** Continues texts with a language model, with or without an adapter, in this process. */
+public final class TextGeneration {
+  /** Some method must be named; without an adapter it lays nothing on the base. */
+  private static final LoraConfig ALL_LINEAR =
+      new LoraConfig(
+          8,
+          16,
+          0,
+          TargetModules.fromConfig(TargetModules.ALL_LINEAR),
+          List.of(),
+          false,
+          "true",
+          Map.of(),
+          Map.of(),
+          List.of(),
+          List.of());
+
+  private final ExecutorRuntime runtime;
+  private final AdapterStack adapters;
+  private final ModelDirectory directory;
+
+  private TextGeneration(RuntimeSpec spec, Optional<StackedAdapters> adapters) {
+    this.runtime = ExecutorRuntime.of(spec);
+    this.adapters = adapters.map(StackedAdapters::stack).orElse(AdapterStack.NONE);
+    this.directory = ModelDirectory.resolve(spec.model());
+  }
+
+  /** The base model alone. */
+  public static TextGeneration of(String model, int maxLength) {
+    RuntimeSpec spec = new RuntimeSpec(model, task(model, maxLength), ALL_LINEAR, 1);
+    return new TextGeneration(spec, Optional.empty());
+  }
+
+  /** A model with an adapter. */
+  public static TextGeneration of(TunedAdapter adapter) {
+    return new TextGeneration(
+        adapter.runtime(),
+        Optional.of(StackedAdapters.of(adapter.runtime(), adapter.parameters())));
+  }
+
+  /** The task of a language model: {@code text2text-generation} where it has an encoder. */
+  public static TaskConfig task(String model, int maxLength) {
+    boolean encoder =
+        ModelDirectory.resolve(model).config().path("is_encoder_decoder").asBoolean(false);
+    String name = encoder ? "text2text-generation" : "text-generation";
+    return new TaskConfig(name, List.of(), "auto", maxLength);
+  }
+
+  /**
+   * The continuations of each text, without the text.
+   *
+   * @param settings of {@code generation_config.json}, in place of the model's own
+   */
+  public List<List<String>> continuations(List<String> texts, Map<String, ?> settings) {
+    GenerationConfig config = GenerationConfig.of(directory, settings);
+    ExampleEncoder encoder = runtime.encoder();
+    List<int[]> prompts = texts.stream().map(encoder::prompt).toList();
+    List<List<String>> all = new ArrayList<>();
+    for (List<Generated> found :
+        runtime.model().generate(adapters, prompts, config, encoder::decode)) {
+      all.add(found.stream().map(one -> encoder.decode(one.tokens())).toList());
+    }
+    return all;
+  }
+}

@@ -75,8 +75,8 @@ public final class ModelHub {
   public record Pulled(String commit, List<String> files, long bytes) {}
 
   /**
-   * Fetches a model's configuration, tokenizer and safetensors weights into a folder. Files that are
-   * there in the right form stay.
+   * Fetches a model's configuration, tokenizer and safetensors weights into a folder. Files that
+   * are there in the right form stay.
    *
    * @param name {@code ORGANISATION/MODEL}
    * @param revision branch, tag or commit
@@ -132,8 +132,7 @@ public final class ModelHub {
 
   private JsonNode information(String name, String revision)
       throws IOException, InterruptedException {
-    URI address =
-        resolve("api/models/" + name + "/revision/" + revision.replace("/", "%2F"));
+    URI address = resolve("api/models/" + name + "/revision/" + revision.replace("/", "%2F"));
     HttpResponse<InputStream> response = send(address, 0, "GET");
     try (InputStream body = response.body()) {
       require(response, address, 200);
@@ -176,7 +175,8 @@ public final class ModelHub {
           "is not what the hub announced (hash " + announced.hash + "); it was thrown away");
     }
     long fetched = Files.size(partial) - before;
-    Files.move(partial, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+    Files.move(
+        partial, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
     return Math.max(0, fetched);
   }
 
@@ -187,9 +187,7 @@ public final class ModelHub {
    */
   private record Announced(String hash) {
     boolean matches(Path file) throws IOException {
-      return hash.length() == 64
-          ? Sha256.hex(file).equals(hash)
-          : gitSha1(file).equals(hash);
+      return hash.length() == 64 ? Sha256.hex(file).equals(hash) : gitSha1(file).equals(hash);
     }
 
     private static String gitSha1(Path file) throws IOException {

@@ -158,7 +158,8 @@ class ModelHubTest {
     assertThat(pulled.files()).containsExactly("config.json", "model.safetensors");
     assertThat(pulled.commit()).isEqualTo(COMMIT);
     Path folder = temp.resolve("model");
-    assertThat(folder.resolve("model.safetensors")).hasBinaryContent(files.get("model.safetensors"));
+    assertThat(folder.resolve("model.safetensors"))
+        .hasBinaryContent(files.get("model.safetensors"));
     try (var names = Files.list(folder)) {
       assertThat(names.map(p -> p.getFileName().toString()))
           .containsExactlyInAnyOrder("config.json", "model.safetensors");

@@ -28,9 +28,7 @@ final class PullCommand implements Command {
   @Override
   public Outcome run(Context context) {
     Path folder =
-        out.isEmpty()
-            ? Path.of("models", name.substring(name.indexOf('/') + 1))
-            : Path.of(out);
+        out.isEmpty() ? Path.of("models", name.substring(name.indexOf('/') + 1)) : Path.of(out);
     return context
         .actions()
         .pull(

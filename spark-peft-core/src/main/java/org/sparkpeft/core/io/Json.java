@@ -64,7 +64,15 @@ final class Json {
 
   /** The same of any file system. */
   static ObjectNode readObject(FileSource source, String file, int maxBytes) {
-    byte[] bytes = readBounded(source, file, maxBytes);
+    return readObject(readBounded(source, file, maxBytes), file);
+  }
+
+  /**
+   * Reads one JSON object.
+   *
+   * @param file where the bytes are from, for messages
+   */
+  static ObjectNode readObject(byte[] bytes, String file) {
     try {
       if (READER.readTree(bytes) instanceof ObjectNode object) {
         return object;

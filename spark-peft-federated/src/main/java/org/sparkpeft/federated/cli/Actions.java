@@ -1,5 +1,6 @@
 package org.sparkpeft.federated.cli;
 
+import java.nio.file.Path;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
@@ -49,6 +50,22 @@ public interface Actions {
 
   /** Labels and scores for texts. */
   Outcome predict(PredictRequest request);
+
+  /**
+   * Fetches a model from a hub.
+   *
+   * @param name {@code ORGANISATION/MODEL}
+   * @param revision branch, tag or commit
+   * @param folder where it goes
+   * @param variables of the environment: {@code HF_ENDPOINT}, {@code HF_TOKEN}
+   * @param progress told of each file as it begins
+   */
+  Outcome pull(
+      String name,
+      String revision,
+      Path folder,
+      Map<String, String> variables,
+      Consumer<String> progress);
 
   /** Continues texts. */
   Outcome generate(GenerateRequest request);

@@ -2,6 +2,7 @@ package org.sparkpeft.federated.cli;
 
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -13,11 +14,13 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.AtomicFiles;
+import org.sparkpeft.core.io.ModelHub;
 import org.sparkpeft.core.train.Evaluation;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.client.DataReader;
@@ -341,5 +344,30 @@ final class FederatedActions implements Actions {
             Path.of(request.adapter()),
             Optional.of(request.model()),
             Optional.of(TextGeneration.task(request.model(), request.maxLength()))));
+  }
+
+  @Override
+  public Outcome pull(
+      String name,
+      String revision,
+      Path folder,
+      Map<String, String> variables,
+      Consumer<String> progress) {
+    String endpoint = variables.getOrDefault("HF_ENDPOINT", "https://huggingface.co");
+    if (!endpoint.matches("https?://[^/\\s]+/?")) {
+      throw new ConfigException(
+          "HF_ENDPOINT", "must be an address such as https://huggingface.co, got " + endpoint);
+    }
+    Optional<String> token =
+        Optional.ofNullable(variables.get("HF_TOKEN")).filter(value -> !value.isBlank());
+    ModelHub.Pulled pulled =
+        new ModelHub(URI.create(endpoint), token).pull(name, revision, folder, progress);
+    return Outcome.of(
+        name + " is in " + folder,
+        Map.of(
+            "folder", folder.toString(),
+            "commit", pulled.commit(),
+            "files", pulled.files(),
+            "bytes", pulled.bytes()));
   }
 }

@@ -33,6 +33,7 @@ import picocli.CommandLine.ScopeType;
       PredictCommand.class,
       GenerateCommand.class,
       InspectCommand.class,
+      PullCommand.class,
       MergeCommand.class,
       CompressCommand.class,
       DecompressCommand.class,

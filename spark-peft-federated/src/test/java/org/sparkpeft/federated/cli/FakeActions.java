@@ -1,9 +1,11 @@
 package org.sparkpeft.federated.cli;
 
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Consumer;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.round.RunListener;
 
@@ -40,6 +42,16 @@ final class FakeActions implements Actions {
   @Override
   public Outcome predict(PredictRequest request) {
     return answer("predict", request);
+  }
+
+  @Override
+  public Outcome pull(
+      String name,
+      String revision,
+      Path folder,
+      Map<String, String> variables,
+      Consumer<String> progress) {
+    return answer("pull", List.of(name, revision, folder));
   }
 
   @Override

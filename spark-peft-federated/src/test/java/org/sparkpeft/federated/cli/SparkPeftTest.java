@@ -212,7 +212,7 @@ class SparkPeftTest {
     List<List<String>> commands = new ArrayList<>();
     collect(line().commandLine(), List.of(), commands);
 
-    assertThat(commands).hasSize(20);
+    assertThat(commands).hasSize(22);
     for (List<String> command : commands) {
       List<String> arguments = new ArrayList<>(command);
       arguments.add("--help");

@@ -19,6 +19,7 @@ import java.util.Collections;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.TreeMap;
 import org.junit.jupiter.api.AfterEach;
@@ -81,7 +82,7 @@ class ModelHubTest {
     } else if (path.startsWith("/api/models/secret/")) {
       send(exchange, 401, new byte[0]);
     } else if (path.startsWith("/some/model/resolve/" + COMMIT + "/")) {
-      byte[] content = files.get(path.substring(path.lastIndexOf('/') + 1));
+      byte[] content = Objects.requireNonNull(files.get(path.substring(path.lastIndexOf('/') + 1)));
       boolean large = path.endsWith(".safetensors");
       String hash = large ? Sha256.hex(content) : git(content);
       exchange
@@ -100,7 +101,7 @@ class ModelHubTest {
 
   private void answerFromStore(HttpExchange exchange) throws IOException {
     log("store", exchange);
-    byte[] content = files.get("model.safetensors");
+    byte[] content = weights();
     String range = exchange.getRequestHeaders().getFirst("Range");
     int from = range == null ? 0 : Integer.parseInt(range.replaceAll("\\D", ""));
     byte[] rest = Arrays.copyOfRange(content, from, content.length);
@@ -113,6 +114,10 @@ class ModelHubTest {
     exchange.getResponseBody().write(rest, 0, rest.length / 2);
     exchange.getResponseBody().flush();
     exchange.close(); // in the middle
+  }
+
+  private byte[] weights() {
+    return Objects.requireNonNull(files.get("model.safetensors"));
   }
 
   private void log(String server, HttpExchange exchange) {
@@ -158,8 +163,7 @@ class ModelHubTest {
     assertThat(pulled.files()).containsExactly("config.json", "model.safetensors");
     assertThat(pulled.commit()).isEqualTo(COMMIT);
     Path folder = temp.resolve("model");
-    assertThat(folder.resolve("model.safetensors"))
-        .hasBinaryContent(files.get("model.safetensors"));
+    assertThat(folder.resolve("model.safetensors")).hasBinaryContent(weights());
     try (var names = Files.list(folder)) {
       assertThat(names.map(p -> p.getFileName().toString()))
           .containsExactlyInAnyOrder("config.json", "model.safetensors");
@@ -181,8 +185,7 @@ class ModelHubTest {
   void goesOnWhereADownloadBrokeOff() {
     breaksOff = true;
     pull();
-    assertThat(temp.resolve("model/model.safetensors"))
-        .hasBinaryContent(files.get("model.safetensors"));
+    assertThat(temp.resolve("model/model.safetensors")).hasBinaryContent(weights());
     assertThat(requests).anyMatch(r -> r.startsWith("store") && r.contains("bytes="));
   }
 

@@ -76,7 +76,7 @@ final class AdapterExport {
                 tensors.add(TensorData.ofFloats(prefix + name, shape, parameters.tensor(name))));
     List<String> names = new ArrayList<>(model.savedNames());
     for (ModuleSpec module : madeUp(model)) {
-      names.add(TunableModel.headName(module));
+      names.add(TunableModel.headName(module, model.backbone().prefix()));
       module
           .tensors()
           .forEach(

@@ -87,13 +87,7 @@ final class FusedExport {
     }
     TaskConfig task = model.task();
     if (task.kind() != Task.SENTENCE_EMBEDDING && !task.kind().isLanguage()) {
-      String family =
-          switch (config.path("model_type").asText()) {
-            case "roberta" -> "Roberta";
-            case "xlm-roberta" -> "XLMRoberta";
-            case "distilbert" -> "DistilBert";
-            default -> "Bert";
-          };
+      String family = family(config);
       String head =
           task.kind() == Task.TOKEN_CLASSIFICATION
               ? "ForTokenClassification"
@@ -111,6 +105,24 @@ final class FusedExport {
       }
     }
     return config;
+  }
+
+  /** {@code Bert} of {@code BertModel}, as the model's own configuration has it. */
+  private static String family(ObjectNode config) {
+    String given = config.path("architectures").path(0).asText("");
+    String family = given.replaceFirst("(For[A-Z]\\w*|LMHeadModel|Model)$", "");
+    if (!family.isEmpty()) {
+      return family;
+    }
+    return switch (config.path("model_type").asText()) {
+      case "roberta" -> "Roberta";
+      case "xlm-roberta" -> "XLMRoberta";
+      case "distilbert" -> "DistilBert";
+      case "bert" -> "Bert";
+      default ->
+          throw new ConfigException(
+              "model.fuse", "the model's config.json has no architectures; name its class there");
+    };
   }
 
   private static String withoutSuffix(String tensor) {

@@ -197,23 +197,30 @@ public final class TunableModel implements AutoCloseable {
     return state;
   }
 
-  /** What is trained in full: the user's modules, the output layer, and what the base lacks. */
+  /**
+   * What is trained in full: the user's modules, the output layer, and what the base lacks. Names
+   * that Hugging Face PEFT always tries are left out where the model has no such head.
+   */
   private static List<String> savedNames(PeftConfig peft, Backbone backbone) {
     Set<String> names = new LinkedHashSet<>(peft.modulesToSave());
+    names.removeIf(name -> HEAD_NAMES.contains(name) && backbone.modules().named(name).isEmpty());
     for (ModuleSpec module : backbone.modules().all()) {
-      boolean output = module.isHead() && HEAD_NAMES.contains(headName(module));
+      String head = headName(module, backbone.prefix());
+      boolean output = module.isHead() && HEAD_NAMES.contains(head);
       boolean lacking =
           module.origin() == ModuleSpec.Origin.FRESH && backbone.missing().contains(module.path());
       if (output || lacking) {
-        names.add(headName(module));
+        names.add(head);
       }
     }
     return List.copyOf(names);
   }
 
   /** {@code pooler} for {@code bert.pooler.dense}, {@code classifier} for {@code classifier}. */
-  static String headName(ModuleSpec module) {
-    String path = module.path().replaceFirst("^(bert|roberta|distilbert)\\.", "");
+  static String headName(ModuleSpec module, String prefix) {
+    String base = prefix + ".";
+    String path =
+        module.path().startsWith(base) ? module.path().substring(base.length()) : module.path();
     return path.contains(".") ? path.substring(0, path.indexOf('.')) : path;
   }
 
@@ -221,7 +228,7 @@ public final class TunableModel implements AutoCloseable {
     Set<ModuleSpec> full = new LinkedHashSet<>();
     for (String name : names) {
       List<ModuleSpec> meant = modules.named(name);
-      if (meant.isEmpty() && !HEAD_NAMES.contains(name)) {
+      if (meant.isEmpty()) {
         throw new ConfigException(
             "modules_to_save",
             "no module is named "

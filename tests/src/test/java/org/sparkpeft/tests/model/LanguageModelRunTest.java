@@ -75,6 +75,7 @@ class LanguageModelRunTest {
         .isLessThan(0.5 * summary.get("baseline.perplexity").doubleValue());
     JsonNode config = JSON.readTree(folder.resolve("run/adapter/adapter_config.json").toFile());
     assertThat(config.get("task_type").asText()).isEqualTo("CAUSAL_LM");
+    assertThat(config.path("modules_to_save")).as("it has no classifier").isEmpty();
   }
 
   @Test

@@ -4,6 +4,8 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
+import java.util.Arrays;
+import org.sparkpeft.core.vector.FiniteCheck;
 
 /**
  * Consecutive entries of one tensor, of all vectors of a merge, with room to work in. Made once and
@@ -16,6 +18,7 @@ public final class Block {
   private final float[][] values;
   private float[][] evidence = {};
   private final double[] first;
+  private final double[] wide;
   private final int[] signs;
   private final int[] bits;
   private final FloatBuffer asFloats;
@@ -34,6 +37,7 @@ public final class Block {
   public Block(int vectors, int capacity) {
     this.values = new float[vectors][capacity];
     this.first = new double[capacity];
+    this.wide = new double[capacity];
     this.signs = new int[capacity];
     this.bits = new int[capacity];
     ByteBuffer direct = ByteBuffer.allocateDirect(4 * capacity).order(ByteOrder.nativeOrder());
@@ -42,7 +46,7 @@ public final class Block {
     this.marks = new int[capacity];
     this.listed = new int[capacity];
     this.largest = new float[capacity];
-    this.second = new float[capacity];
+    this.second = new float[capacity + 1];
   }
 
   /** Says which entries the arrays hold: {@code [from, from + length)} of the tensor. */
@@ -87,8 +91,37 @@ public final class Block {
     return length;
   }
 
+  /**
+   * Index of the first vector with a value that is NaN or infinite, or -1. One sum of zeros serves
+   * all vectors, since NaN stays in it.
+   */
+  public int firstNotFinite() {
+    Arrays.fill(largest, 0, length, 0);
+    for (float[] vector : values) {
+      addZeros(vector, largest, length);
+    }
+    if (FiniteCheck.allFinite(largest, length, 1, second)) {
+      return -1;
+    }
+    int at = 0;
+    while (FiniteCheck.firstBad(values[at], length, second) < 0) {
+      at++;
+    }
+    return at;
+  }
+
+  private static void addZeros(float[] vector, float[] sums, int n) {
+    for (int i = 0; i < n; i++) {
+      sums[i] += vector[i] * 0;
+    }
+  }
+
   double[] first() {
     return first;
+  }
+
+  double[] wide() {
+    return wide;
   }
 
   int[] signs() {

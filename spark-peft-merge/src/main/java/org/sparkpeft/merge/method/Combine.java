@@ -22,40 +22,6 @@ final class Combine {
   /** factor * sum of weight * value, summed in the order of the vectors. */
   static void weightedSum(Block block, double[] weights, double factor, float[] out) {
     int n = block.length();
-    switch (weights.length) {
-      case 1 -> sumOne(block.values(0), weights[0], factor, out, n);
-      case 2 -> sumTwo(block.values(0), block.values(1), weights[0], weights[1], factor, out, n);
-      case 3 -> sumThree(block, weights, factor, out, n);
-      default -> sumMany(block, weights, factor, out, n);
-    }
-  }
-
-  private static void sumOne(float[] x, double w, double factor, float[] out, int n) {
-    for (int i = 0; i < n; i++) {
-      out[i] = (float) (factor * (w * x[i]));
-    }
-  }
-
-  private static void sumTwo(
-      float[] x, float[] y, double v, double w, double factor, float[] out, int n) {
-    for (int i = 0; i < n; i++) {
-      out[i] = (float) (factor * (v * x[i] + w * y[i]));
-    }
-  }
-
-  private static void sumThree(Block block, double[] weights, double factor, float[] out, int n) {
-    float[] x = block.values(0);
-    float[] y = block.values(1);
-    float[] z = block.values(2);
-    double u = weights[0];
-    double v = weights[1];
-    double w = weights[2];
-    for (int i = 0; i < n; i++) {
-      out[i] = (float) (factor * (u * x[i] + v * y[i] + w * z[i]));
-    }
-  }
-
-  private static void sumMany(Block block, double[] weights, double factor, float[] out, int n) {
     double[] sum = block.first();
     sums(block, weights, sum);
     for (int i = 0; i < n; i++) {
@@ -63,19 +29,31 @@ final class Combine {
     }
   }
 
-  /** Writes the weighted sums before rounding. */
+  /**
+   * Writes the weighted sums before rounding. Vector by vector: several conversions to double in
+   * one loop wait for each other, which takes three times as long.
+   */
   private static void sums(Block block, double[] weights, double[] sum) {
     int n = block.length();
     float[] x = block.values(0);
+    double w = weights[0];
     for (int i = 0; i < n; i++) {
-      sum[i] = weights[0] * x[i];
+      sum[i] = w * x[i];
     }
+    double[] wide = block.wide();
     for (int t = 1; t < weights.length; t++) {
-      addTo(sum, block.values(t), weights[t], n);
+      widen(block.values(t), wide, n);
+      addTo(sum, wide, weights[t], n);
     }
   }
 
-  private static void addTo(double[] sum, float[] x, double w, int n) {
+  private static void widen(float[] x, double[] wide, int n) {
+    for (int i = 0; i < n; i++) {
+      wide[i] = x[i];
+    }
+  }
+
+  private static void addTo(double[] sum, double[] x, double w, int n) {
     for (int i = 0; i < n; i++) {
       sum[i] += w * x[i];
     }
@@ -105,26 +83,18 @@ final class Combine {
     int n = block.length();
     int[] down = block.signs();
     int[] who = block.marks();
-    if (weights.length == 3) {
-      signsOfThree(block, weights, down, n);
-    } else {
-      sums(block, weights, block.first());
-      signs(block.first(), down, n);
-    }
+    double[] sum = block.first();
+    sums(block, weights, sum);
+    signs(sum, down, n);
     java.util.Arrays.fill(who, 0, n, 0);
     for (int t = 0; t < weights.length; t++) {
       int[] bits = block.toBits(t);
       keepAgreeing(bits, down, who, weights[t] < 0 ? -1 : 0, t, n);
       block.fromBits(t);
     }
-    if (weights.length == 3) {
-      meansOfThree(block, weights, who, factors, out, n);
-    } else {
-      sums(block, weights, block.first());
-      double[] sum = block.first();
-      for (int i = 0; i < n; i++) {
-        out[i] = (float) (factors[who[i]] * sum[i]);
-      }
+    sums(block, weights, sum);
+    for (int i = 0; i < n; i++) {
+      out[i] = (float) (factors[who[i]] * sum[i]);
     }
   }
 
@@ -148,24 +118,8 @@ final class Combine {
   /** -1 for negative sums, else 0. */
   private static void signs(double[] sum, int[] down, int n) {
     for (int i = 0; i < n; i++) {
-      down[i] = sign(sum[i]);
-    }
-  }
-
-  private static int sign(double sum) {
-    // Adding zero makes a negative zero positive.
-    return (int) (Double.doubleToRawLongBits(sum + 0.0) >> 63);
-  }
-
-  private static void signsOfThree(Block block, double[] weights, int[] down, int n) {
-    float[] x = block.values(0);
-    float[] y = block.values(1);
-    float[] z = block.values(2);
-    double u = weights[0];
-    double v = weights[1];
-    double w = weights[2];
-    for (int i = 0; i < n; i++) {
-      down[i] = sign(u * x[i] + v * y[i] + w * z[i]);
+      // Adding zero makes a negative zero positive.
+      down[i] = (int) (Double.doubleToRawLongBits(sum[i] + 0.0) >> 63);
     }
   }
 
@@ -175,19 +129,6 @@ final class Combine {
       int agreeing = bits[i] & ~((bits[i] >> 31) ^ turn ^ down[i]);
       bits[i] = agreeing;
       who[i] |= (-(agreeing & KeepRule.MAGNITUDE) >>> 31) << t;
-    }
-  }
-
-  private static void meansOfThree(
-      Block block, double[] weights, int[] who, double[] factors, float[] out, int n) {
-    float[] x = block.values(0);
-    float[] y = block.values(1);
-    float[] z = block.values(2);
-    double u = weights[0];
-    double v = weights[1];
-    double w = weights[2];
-    for (int i = 0; i < n; i++) {
-      out[i] = (float) (factors[who[i]] * (u * x[i] + v * y[i] + w * z[i]));
     }
   }
 

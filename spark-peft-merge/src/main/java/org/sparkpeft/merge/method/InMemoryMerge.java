@@ -109,18 +109,18 @@ final class InMemoryMerge {
   }
 
   private static void requireFinite(Block block, ParameterLayout.Entry entry, float[] out) {
-    for (int t = 0; t < block.vectors(); t++) {
-      int at = FiniteCheck.firstBad(block.values(t), block.length(), out);
-      if (at >= 0) {
-        throw new IllegalArgumentException(
-            "a vector is not finite: entry "
-                + (block.from() + at)
-                + " of "
-                + entry.name()
-                + " is "
-                + block.values(t)[at]);
-      }
+    int t = block.firstNotFinite();
+    if (t < 0) {
+      return;
     }
+    int at = FiniteCheck.firstBad(block.values(t), block.length(), out);
+    throw new IllegalArgumentException(
+        "a vector is not finite: entry "
+            + (block.from() + at)
+            + " of "
+            + entry.name()
+            + " is "
+            + block.values(t)[at]);
   }
 
   private static int columns(ParameterLayout.Entry entry) {

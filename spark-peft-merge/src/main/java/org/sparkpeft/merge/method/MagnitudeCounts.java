@@ -9,8 +9,11 @@ import java.io.Serializable;
 public final class MagnitudeCounts implements Serializable {
   private static final long serialVersionUID = 1L;
 
-  /** Most bins of a window: 1 MiB of counts, of which a vector of usual spread uses a part. */
-  static final int MAX_BINS = 1 << 17;
+  /**
+   * Most bins of a window, 4 MiB of counts. So many are needed for one pass where values are few
+   * and far between, as differences of BF16 are: neighbours may lie 1/16 apart.
+   */
+  static final int MAX_BINS = 1 << 19;
 
   /**
    * Magnitude bits {@code low..high}, in bins of {@code 2^shift}.

@@ -99,21 +99,21 @@ final class VectorReader implements Closeable {
    * @throws DataException if a value of the block read last is NaN or infinite
    */
   void requireFinite(MergedTensor tensor) {
-    for (int t = 0; t < tensor.sources().size(); t++) {
-      int at = FiniteCheck.firstBad(block.values(t), block.length(), scratch);
-      if (at >= 0) {
-        StoredTensor source = tensor.sources().get(t);
-        throw new DataException(
-            source.file()
-                + ": entry "
-                + (block.from() + at)
-                + " of "
-                + source.name()
-                + (tensor.base() == null ? " is " : " minus the base is ")
-                + block.values(t)[at]
-                + "; only finite weights can be merged");
-      }
+    int t = block.firstNotFinite();
+    if (t < 0) {
+      return;
     }
+    int at = FiniteCheck.firstBad(block.values(t), block.length(), scratch);
+    StoredTensor source = tensor.sources().get(t);
+    throw new DataException(
+        source.file()
+            + ": entry "
+            + (block.from() + at)
+            + " of "
+            + source.name()
+            + (tensor.base() == null ? " is " : " minus the base is ")
+            + block.values(t)[at]
+            + "; only finite weights can be merged");
   }
 
   /** Reads {@code [from, to)} of a tensor in blocks. */

@@ -1,5 +1,6 @@
 package org.sparkpeft.core.train;
 
+import java.util.List;
 import java.util.function.Function;
 import org.sparkpeft.core.peft.StepObserver;
 import org.sparkpeft.core.peft.TensorRole;
@@ -20,9 +21,24 @@ interface Optimizer extends StepObserver.OptimizerMoments {
    */
   void step(float[] parameters, float[] gradient, double rate);
 
-  /** Floats that {@link #of}'s optimiser remembers of each entry, before one is restarted. */
-  static int momentsPerEntry(TrainConfig config) {
-    return config.optimizer().equals("sgd") ? 0 : 2;
+  /** Their names in a configuration. */
+  List<String> NAMES = List.of("adamw", "adamw_8bit", "adafactor", "lion", "sm3", "sgd");
+
+  /** Bytes that {@link #of}'s optimiser remembers, before an entry is restarted. */
+  static long bytes(TrainConfig config, ParameterLayout layout) {
+    long floats = (long) Float.BYTES * layout.size();
+    return switch (config.optimizer()) {
+      case "adamw" -> 2 * floats;
+      case "lion" -> floats;
+      case "adamw_8bit" -> AdamW8Bit.bytes(layout);
+      case "adafactor" -> (long) Double.BYTES * matrices(layout);
+      case "sm3" -> (long) Float.BYTES * matrices(layout);
+      default -> 0;
+    };
+  }
+
+  private static long matrices(ParameterLayout layout) {
+    return layout.entries().stream().mapToLong(entry -> TensorMatrix.of(entry).state()).sum();
   }
 
   /**
@@ -31,15 +47,20 @@ interface Optimizer extends StepObserver.OptimizerMoments {
    */
   static Optimizer of(
       TrainConfig config, ParameterLayout layout, Function<String, TensorRole> role) {
+    double beta1 = config.adamBeta1();
+    double beta2 = config.adamBeta2();
+    double decay = config.weightDecay();
     TensorRates rates = TensorRates.of(layout, role);
-    return config.optimizer().equals("sgd")
-        ? new Sgd(config.weightDecay(), rates)
-        : new AdamW(
-            layout.size(),
-            config.adamBeta1(),
-            config.adamBeta2(),
-            config.adamEpsilon(),
-            config.weightDecay(),
-            rates);
+    return switch (config.optimizer()) {
+      case "sgd" -> new Sgd(decay, rates);
+      case "lion" -> new Lion(layout.size(), beta1, beta2, decay, rates);
+      case "sm3" -> new Sm3(layout, decay, TensorRates.ofEach(layout, role));
+      case "adafactor" -> new Adafactor(layout, beta2, decay, TensorRates.ofEach(layout, role));
+      case "adamw_8bit" ->
+          new AdamW8Bit(
+              beta1, beta2, config.adamEpsilon(), decay, TensorRates.ofEach(layout, role));
+      case "adamw" -> new AdamW(layout.size(), beta1, beta2, config.adamEpsilon(), decay, rates);
+      default -> throw new IllegalArgumentException("no optimiser " + config.optimizer());
+    };
   }
 }

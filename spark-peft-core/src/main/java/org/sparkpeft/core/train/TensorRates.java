@@ -27,6 +27,16 @@ final class TensorRates {
     return new TensorRates(List.of(new Stretch(0, size, 1, true)));
   }
 
+  /** A stretch for each tensor of the layout. */
+  static List<Stretch> ofEach(ParameterLayout layout, Function<String, TensorRole> role) {
+    List<Stretch> stretches = new ArrayList<>();
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      TensorRole r = role.apply(entry.name());
+      stretches.add(new Stretch(entry.offset(), entry.end(), r.rate(), r.decayed()));
+    }
+    return stretches;
+  }
+
   static TensorRates of(ParameterLayout layout, Function<String, TensorRole> role) {
     List<Stretch> stretches = new ArrayList<>();
     for (ParameterLayout.Entry entry : layout.entries()) {

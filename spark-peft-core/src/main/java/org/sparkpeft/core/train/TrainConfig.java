@@ -12,11 +12,12 @@ import org.sparkpeft.core.error.Problems;
  *     localEpochs} decide
  * @param batchSize examples a batch
  * @param gradientAccumulationSteps batches whose gradients are averaged for one update
- * @param optimizer {@code adamw} or {@code sgd}
+ * @param optimizer {@code adamw}, {@code adamw_8bit} (moments in bytes), {@code adafactor} and
+ *     {@code sm3} (a moment for each row and column), {@code lion} or {@code sgd}
  * @param learningRate peak rate
  * @param weightDecay decoupled decay, multiplied by the rate
- * @param adamBeta1 decay of the first moment
- * @param adamBeta2 decay of the second moment
+ * @param adamBeta1 decay of the first moment; of Lion's direction
+ * @param adamBeta2 decay of the second moment, at most this in Adafactor; of Lion's momentum
  * @param adamEpsilon added to the root of the second moment
  * @param maxGradNorm gradients are scaled down to this Euclidean norm; 0 switches clipping off
  * @param schedule {@code constant}, {@code linear}, {@code cosine} or {@code rex}
@@ -66,10 +67,10 @@ public record TrainConfig(
             gradientAccumulationSteps,
             "must be 1..65536")
         .require(
-            List.of("adamw", "sgd").contains(optimizer),
+            Optimizer.NAMES.contains(optimizer),
             "optimizer",
             optimizer,
-            "must be adamw or sgd")
+            "must be one of " + String.join(", ", Optimizer.NAMES))
         .require(
             learningRate > 0 && learningRate <= 100,
             "learning_rate",

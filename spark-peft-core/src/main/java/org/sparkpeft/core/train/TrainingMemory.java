@@ -13,6 +13,7 @@ import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.peft.Probes;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
@@ -27,15 +28,15 @@ import org.sparkpeft.core.vector.ParameterVector;
 public record TrainingMemory(long values, long gradients, long moments) {
 
   /**
-   * For each entry that is trained: exact, since these are flat arrays.
+   * Exact, since these are flat arrays.
    *
-   * @param entries trained parameters
+   * @param layout what is trained
    * @param proximal whether training is held near its start (FedProx)
    */
-  public static TrainingMemory of(TrainConfig config, int entries, boolean proximal) {
-    long floats = (long) entries * Float.BYTES;
+  public static TrainingMemory of(TrainConfig config, ParameterLayout layout, boolean proximal) {
+    long floats = (long) layout.size() * Float.BYTES;
     return new TrainingMemory(
-        floats * (proximal ? 3 : 2), floats * 2, floats * Optimizer.momentsPerEntry(config));
+        floats * (proximal ? 3 : 2), floats * 2, Optimizer.bytes(config, layout));
   }
 
   public long total() {

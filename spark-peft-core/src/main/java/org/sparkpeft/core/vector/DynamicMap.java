@@ -3,30 +3,38 @@ package org.sparkpeft.core.vector;
 import java.util.Arrays;
 
 /**
- * The signed 8-bit dynamic data type (Dettmers 2015, arXiv 1511.04561) as bitsandbytes has it: 256
- * values in [-0.993, 1] whose spacing shrinks with their size, with exact 0 and 1.
+ * The 8-bit dynamic data types (Dettmers 2015, arXiv 1511.04561) as bitsandbytes has them: 256
+ * values in [-0.993, 1], or in [0, 1], whose spacing shrinks with their size, with exact 0 and 1.
  */
 public final class DynamicMap {
   private static final int EXPONENTS = 7;
-  private static final float[] VALUES = values();
+  private static final float[] VALUES = values(true);
+  private static final float[] UNSIGNED = values(false);
 
   private DynamicMap() {}
 
-  /** The values, ascending. */
+  /** The signed values, ascending. */
   public static float[] table() {
     return VALUES.clone();
   }
 
-  private static float[] values() {
+  /** The values from 0 to 1, ascending: twice as dense. */
+  public static float[] unsignedTable() {
+    return UNSIGNED.clone();
+  }
+
+  private static float[] values(boolean signed) {
     float[] values = new float[256];
     int count = 0;
     for (int i = 0; i < EXPONENTS; i++) {
-      int points = (1 << i) + 1;
+      int points = (1 << (signed ? i : i + 1)) + 1;
       float scale = (float) Math.pow(10, i - EXPONENTS + 1);
       for (int j = 0; j + 1 < points; j++) {
         float mean = (point(j, points) + point(j + 1, points)) / 2;
         values[count++] = scale * mean;
-        values[count++] = -scale * mean;
+        if (signed) {
+          values[count++] = -scale * mean;
+        }
       }
     }
     values[count++] = 0;
@@ -45,12 +53,12 @@ public final class DynamicMap {
   }
 
   /**
-   * Codes of the nearest values; a tie goes to the lower one.
+   * Code of the nearest value; a tie goes to the lower one.
    *
-   * @param scaled in [-1, 1]
+   * @param scaled in [-1, 1], or in [0, 1] for the unsigned table
    * @param table ascending
    */
-  static int code(float scaled, float[] table) {
+  public static int code(float scaled, float[] table) {
     int low = 0;
     int high = table.length - 1;
     while (low < high) { // number of midpoints strictly below

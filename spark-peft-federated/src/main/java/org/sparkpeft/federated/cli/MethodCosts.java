@@ -88,8 +88,7 @@ final class MethodCosts {
     row.put("percent_of_base", 100.0 * layout.size() / model.baseParameters());
     boolean proximal =
         recipe.aggregate().method().equals("fedprox") && recipe.aggregate().proximalMu() > 0;
-    row.put(
-        "optimizer_mb", TrainingMemory.of(recipe.train(), layout.size(), proximal).total() / MB);
+    row.put("optimizer_mb", TrainingMemory.of(recipe.train(), layout, proximal).total() / MB);
     row.put("activation_mb", TrainingMemory.activations(model, recipe.train().batchSize()) / MB);
     row.put("uplink_kb", payload(recipe.compress().uplink(), model) / 1e3);
     row.put("downlink_kb", payload(recipe.compress().downlink(), model) / 1e3);

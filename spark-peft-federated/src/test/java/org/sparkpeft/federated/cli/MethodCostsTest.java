@@ -80,7 +80,7 @@ class MethodCostsTest {
         .isEqualTo(own + head)
         .isEqualTo(model.initialParameters(1).toArray().length);
     assertThat(row(type).get("optimizer_mb"))
-        .isEqualTo(TrainingMemory.of(RECIPE.train(), own + head, false).total() / 1e6)
+        .isEqualTo(TrainingMemory.of(RECIPE.train(), model.layout(), false).total() / 1e6)
         .isEqualTo(4.0 * 6 * (own + head) / 1e6); // AdamW: two each of values, gradients, moments
     assertThat((Double) row(type).get("activation_mb"))
         .isCloseTo(

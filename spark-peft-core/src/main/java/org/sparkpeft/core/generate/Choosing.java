@@ -38,13 +38,13 @@ final class Choosing {
   /**
    * Continues texts until each has ended.
    *
-   * @param first number of the first text's example; decides with the seed what is drawn
+   * @param numbers of the texts; decide with the seed what is drawn
    */
-  List<List<Generated>> run(Decoding decoding, List<LogitsProcessor.Text> prompts, long first) {
+  List<List<Generated>> run(Decoding decoding, List<LogitsProcessor.Text> prompts, long[] numbers) {
     int copies = config.beams().numReturnSequences();
     List<Row> rows = new ArrayList<>();
     for (int i = 0; i < prompts.size() * copies; i++) {
-      Philox chance = Philox.of(config.seed(), "generate", first + i / copies, i % copies);
+      Philox chance = Philox.of(config.seed(), "generate", numbers[i / copies], i % copies);
       rows.add(new Row(chance, i, prompts.get(i / copies)));
     }
     Generated[] done = new Generated[rows.size()];

@@ -1,6 +1,7 @@
 package org.sparkpeft.core.generate;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.function.Function;
@@ -10,12 +11,14 @@ import org.sparkpeft.core.model.Backbone;
 import org.sparkpeft.core.model.ModelSizes;
 import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.Tuning;
+import org.sparkpeft.core.random.Philox;
 
 /**
  * Continues prompts with a model that has a language head; of an encoder-decoder, the encoder reads
  * the prompts and the decoder starts from {@code decoder_start_token_id}. What is generated for a
- * prompt depends on the prompt, the settings and, when sampling, on its number, but not on the
- * prompts beside it, up to rounding. Immutable.
+ * prompt depends on the prompt and the settings, its seed among them, but not on the prompts beside
+ * it, up to rounding; so the same prompt gives the same text, and {@code num_return_sequences}
+ * several. Immutable.
  */
 public final class Generator {
   private static final int BATCH = 16;
@@ -87,13 +90,12 @@ public final class Generator {
     List<List<Generated>> all = new ArrayList<>();
     for (int from = 0; from < prompts.size(); from += batchSize) {
       List<int[]> some = prompts.subList(from, Math.min(prompts.size(), from + batchSize));
-      all.addAll(batch(some, config, tuning, from));
+      all.addAll(batch(some, config, tuning));
     }
     return all;
   }
 
-  private List<List<Generated>> batch(
-      List<int[]> prompts, GenerationConfig config, Tuning tuning, long first) {
+  private List<List<Generated>> batch(List<int[]> prompts, GenerationConfig config, Tuning tuning) {
     int pad = config.tokens().pad().orElse(model.config().padId());
     List<int[]> texts = prompts;
     Optional<TokenBatch> source = Optional.empty();
@@ -113,8 +115,12 @@ public final class Generator {
     try (Decoding decoding = new Decoding(model, tuning, device, pad, source, texts, cached)) {
       return config.beams().numBeams() > 1
           ? new BeamSearch(config, rules, ending).run(decoding, started)
-          : new Choosing(config, rules, ending).run(decoding, started, first);
+          : new Choosing(config, rules, ending).run(decoding, started, numbers(prompts));
     }
+  }
+
+  private static long[] numbers(List<int[]> prompts) {
+    return prompts.stream().mapToLong(prompt -> Philox.hash(Arrays.toString(prompt))).toArray();
   }
 
   private void requireFits(int prompt, int budget, Tuning tuning) {

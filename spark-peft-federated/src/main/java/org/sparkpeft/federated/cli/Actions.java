@@ -183,6 +183,8 @@ public interface Actions {
    * @param texts what to continue
    * @param settings of {@code generation_config.json}, in place of the model's
    * @param maxLength tokens kept of a text
+   * @param data rows to continue in place of {@code texts}
+   * @param out where those rows are written
    */
   record GenerateRequest(
       String run,
@@ -190,7 +192,10 @@ public interface Actions {
       String adapter,
       List<String> texts,
       Map<String, Object> settings,
-      int maxLength) {
+      int maxLength,
+      Optional<InputData> data,
+      String out,
+      SparkConfig spark) {
     public GenerateRequest {
       texts = List.copyOf(texts);
       settings = Map.copyOf(settings);

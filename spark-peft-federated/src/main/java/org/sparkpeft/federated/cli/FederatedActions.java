@@ -27,6 +27,7 @@ import org.sparkpeft.federated.client.DataReader;
 import org.sparkpeft.federated.client.EvaluationJob;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
+import org.sparkpeft.federated.client.GenerationJob;
 import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.StackedAdapters;
 import org.sparkpeft.federated.client.TextGeneration;
@@ -321,6 +322,9 @@ final class FederatedActions implements Actions {
 
   @Override
   public Outcome generate(GenerateRequest request) {
+    if (request.data().isPresent()) {
+      return generate(request, request.data().get());
+    }
     List<List<String>> found =
         generation(request).continuations(request.texts(), request.settings());
     List<Map<String, Object>> rows = new ArrayList<>();
@@ -330,6 +334,23 @@ final class FederatedActions implements Actions {
       lines.addAll(found.get(i));
     }
     return Outcome.of(String.join(System.lineSeparator(), lines), Map.of("generated", rows));
+  }
+
+  private static Outcome generate(GenerateRequest request, InputData input) {
+    TextGeneration generation = generation(request);
+    generation.config(request.settings()); // A wrong setting fails here, not on the executors.
+    try (EmbeddedSpark spark = EmbeddedSpark.open(request.spark(), "generate")) {
+      Dataset<Row> rows =
+          new DataReader(spark.session()).read(input.path(), input.format(), input.options());
+      String format =
+          Predictions.write(
+              GenerationJob.withContinuations(
+                  rows, input.text(), generation, request.settings(), "generated"),
+              request.out());
+      return Outcome.of(
+          "texts written to " + request.out() + " as " + format,
+          Map.of("out", request.out(), "format", format));
+    }
   }
 
   private static TextGeneration generation(GenerateRequest request) {

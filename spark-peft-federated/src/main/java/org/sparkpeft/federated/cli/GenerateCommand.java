@@ -4,10 +4,14 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.TreeMap;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.federated.cli.Actions.GenerateRequest;
+import org.sparkpeft.federated.cli.Actions.InputData;
+import org.sparkpeft.federated.config.DataConfig;
 import org.sparkpeft.federated.config.Locations;
+import org.sparkpeft.federated.config.SparkConfig;
 import picocli.CommandLine.Option;
 
 @picocli.CommandLine.Command(
@@ -18,7 +22,8 @@ import picocli.CommandLine.Option;
       "Examples:",
       "  spark-peft generate --model models/llama --text \"Once upon a time\"",
       "  spark-peft generate --run runs/language-model --text \"O Romeo\""
-          + " --generation max_new_tokens=40 --generation do_sample=true"
+          + " --generation max_new_tokens=40 --generation do_sample=true",
+      "  spark-peft generate --run runs/language-model --data prompts.jsonl --out answers"
     })
 final class GenerateCommand implements Command {
   @Option(names = "--run", paramLabel = "DIR", description = "Folder of a run.")
@@ -39,9 +44,46 @@ final class GenerateCommand implements Command {
   @Option(
       names = "--text",
       paramLabel = "TEXT",
-      required = true,
       description = "What to continue; of an encoder-decoder, what to read. Repeatable.")
   private List<String> texts = new ArrayList<>();
+
+  @Option(
+      names = "--data",
+      paramLabel = "FILE",
+      description = "Rows with the texts, in place of --text: what Spark reads with --format.")
+  private String data = "";
+
+  @Option(
+      names = "--format",
+      defaultValue = "json",
+      description =
+          "json, csv, parquet, orc, text, table, ... of --data (default: ${DEFAULT-VALUE}).")
+  private String format = "";
+
+  @Option(
+      names = "--option",
+      paramLabel = "KEY=VALUE",
+      description = "Option of Spark's reader, for example header=true; repeatable.")
+  private Map<String, String> options = new TreeMap<>();
+
+  @Option(
+      names = "--text-column",
+      paramLabel = "COLUMN",
+      defaultValue = "text",
+      description = "Column of the text in --data (default: ${DEFAULT-VALUE}).")
+  private String textColumn = "";
+
+  @Option(
+      names = "--out",
+      paramLabel = "FILE",
+      description = "Where the rows of --data go, with a column \"generated\" added.")
+  private String out = "";
+
+  @Option(
+      names = "--master",
+      paramLabel = "URL",
+      description = "Spark master for --data (default: all cores of this machine).")
+  private String master = "";
 
   @Option(
       names = "--generation",
@@ -70,8 +112,31 @@ final class GenerateCommand implements Command {
             "--adapter",
             adapter,
             "needs its base model, --model")
+        .require(
+            texts.isEmpty() != data.isEmpty(),
+            "--text, --data",
+            data.isEmpty() ? "neither" : "both",
+            "give one of the two")
+        .require(
+            data.isEmpty() == out.isEmpty(),
+            "--out",
+            out.isEmpty() ? "nothing" : out,
+            data.isEmpty() ? "belongs to --data" : "--data needs a place for its rows")
         .throwIfAny();
     Path directory = context.shell().directory();
+    Optional<InputData> rows =
+        data.isEmpty()
+            ? Optional.empty()
+            : Optional.of(
+                new InputData(
+                    format.equals(DataConfig.TABLE)
+                        ? data
+                        : Locations.resolve(directory, data, "--data"),
+                    format,
+                    options,
+                    textColumn,
+                    "",
+                    ""));
     return context
         .actions()
         .generate(
@@ -81,7 +146,12 @@ final class GenerateCommand implements Command {
                 Locations.resolve(directory, adapter, "--adapter"),
                 texts,
                 typed(settings),
-                maxLength));
+                maxLength,
+                rows,
+                Locations.resolve(directory, out, "--out"),
+                master.isEmpty()
+                    ? SparkConfig.defaults()
+                    : SparkConfig.defaults().withMaster(master)));
   }
 
   /** Numbers, truth values and words, as JSON would have them. */

@@ -74,16 +74,16 @@ final class Predictions {
     TaskConfig captured = task;
     int logits = withLogits.schema().fieldIndex(LOGITS);
     MapFunction<Row, Row> score = row -> scored(row, logits, captured);
-    String format = out.endsWith(".parquet") ? "parquet" : out.endsWith(".csv") ? "csv" : "json";
-    withLogits
-        .map(score, Encoders.row(all))
-        .write()
-        .mode(SaveMode.ErrorIfExists)
-        .option("header", true)
-        .format(format)
-        .save(out);
+    String format = write(withLogits.map(score, Encoders.row(all)), out);
     return Outcome.of(
         "predictions written to " + out + " as " + format, Map.of("out", out, "format", format));
+  }
+
+  /** Writes rows as Parquet, CSV or JSON lines, by the ending of {@code out}; says as which. */
+  static String write(Dataset<Row> rows, String out) {
+    String format = out.endsWith(".parquet") ? "parquet" : out.endsWith(".csv") ? "csv" : "json";
+    rows.write().mode(SaveMode.ErrorIfExists).option("header", true).format(format).save(out);
+    return format;
   }
 
   private static Row scored(Row row, int logits, TaskConfig task) {

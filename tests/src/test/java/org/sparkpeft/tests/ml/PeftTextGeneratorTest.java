@@ -1,0 +1,168 @@
+package org.sparkpeft.tests.ml;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.apache.spark.ml.Pipeline;
+import org.apache.spark.ml.PipelineModel;
+import org.apache.spark.ml.PipelineStage;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Encoders;
+import org.apache.spark.sql.Row;
+import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.functions;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.federated.cli.JobMain;
+import org.sparkpeft.federated.client.TextGeneration;
+import org.sparkpeft.federated.ml.PeftTextGenerator;
+import org.sparkpeft.tests.support.Project;
+
+/** A language model as a stage of Spark ML, and over files from the command line. */
+class PeftTextGeneratorTest {
+  private static final List<String> TEXTS =
+      List.of("Once upon a time", "The cat", "Lily and Tom went to", "It was a", "One day");
+
+  @TempDir Path folder;
+  private static SparkSession spark;
+
+  @BeforeAll
+  static void start() {
+    spark =
+        SparkSession.builder()
+            .master("local[2]")
+            .config("spark.ui.enabled", false)
+            .config("spark.sql.shuffle.partitions", 2)
+            .getOrCreate();
+  }
+
+  @AfterAll
+  static void stop() {
+    spark.stop();
+  }
+
+  private static String model() {
+    return Project.shared("models/stories260K").toString();
+  }
+
+  private static Dataset<Row> prompts(int partitions) {
+    return spark.createDataset(TEXTS, Encoders.STRING()).toDF("text").repartition(partitions);
+  }
+
+  private static PeftTextGenerator generator() {
+    return new PeftTextGenerator().setModel(model()).setGeneration(Map.of("max_new_tokens", 8));
+  }
+
+  private static Map<String, List<String>> found(Dataset<Row> rows) {
+    Map<String, List<String>> found = new TreeMap<>();
+    for (Row row : rows.collectAsList()) {
+      found.put(row.getString(0), row.getList(1));
+    }
+    return found;
+  }
+
+  @Test
+  void continuesEachRowAsOneProcessWould() {
+    Map<String, List<String>> found = found(generator().transform(prompts(2)));
+    List<List<String>> here =
+        TextGeneration.of(model(), 512).continuations(TEXTS, Map.of("max_new_tokens", 8));
+    assertThat(found).hasSize(TEXTS.size());
+    for (int i = 0; i < TEXTS.size(); i++) {
+      assertThat(found.get(TEXTS.get(i))).isEqualTo(here.get(i));
+    }
+  }
+
+  @Test
+  void whatIsDrawnDependsOnTheSeedAndNotOnPartitions() {
+    Map<String, Object> settings =
+        Map.of("max_new_tokens", 8, "do_sample", true, "num_return_sequences", 2, "seed", 5);
+    PeftTextGenerator generator = generator().setGeneration(settings);
+    Map<String, List<String>> found = found(generator.transform(prompts(1)));
+    assertThat(found(generator.transform(prompts(3)))).isEqualTo(found);
+    assertThat(found.get("One day")).hasSize(2);
+    Map<String, Object> other = new TreeMap<>(settings);
+    other.put("seed", 6);
+    assertThat(found(generator.setGeneration(other).transform(prompts(1)))).isNotEqualTo(found);
+  }
+
+  @Test
+  void isSavedInAPipeline() throws IOException {
+    PipelineModel pipeline =
+        new Pipeline()
+            .setStages(new PipelineStage[] {generator().setOutputCol("answer")})
+            .fit(prompts(1));
+    pipeline.write().save(folder.resolve("pipeline").toString());
+    PipelineModel read = PipelineModel.load(folder.resolve("pipeline").toString());
+    assertThat(found(read.transform(prompts(2)))).isEqualTo(found(pipeline.transform(prompts(1))));
+    assertThat(read.transform(prompts(1)).columns()).containsExactly("text", "answer");
+  }
+
+  @Test
+  void aRowWithoutATextStaysWithoutOne() {
+    Dataset<Row> rows =
+        prompts(1)
+            .withColumn(
+                "text",
+                functions.when(functions.col("text").notEqual("The cat"), functions.col("text")));
+    List<Row> found = generator().transform(rows).collectAsList();
+    assertThat(found).hasSize(TEXTS.size());
+    assertThat(found)
+        .filteredOn(row -> row.isNullAt(0))
+        .allMatch(row -> row.isNullAt(1))
+        .hasSize(1);
+  }
+
+  @Test
+  void mistakesAreFoundBeforeAnythingRuns() {
+    assertThatThrownBy(() -> new PeftTextGenerator().transform(prompts(1)))
+        .hasMessage("model: is not set; setModel(folder) says which");
+    assertThatThrownBy(() -> generator().setInputCol("prompt").transform(prompts(1)))
+        .hasMessageContaining("inputCol: there is no column \"prompt\"; the data has text");
+    assertThatThrownBy(() -> generator().setOutputCol("text").transform(prompts(1)))
+        .hasMessageContaining("exists already");
+    assertThatThrownBy(
+            () -> generator().setGeneration(Map.of("temprature", 1)).transform(prompts(1)))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining("temprature");
+    assertThatThrownBy(() -> generator().transform(prompts(1).withColumn("text", functions.lit(3))))
+        .hasMessageContaining("must hold strings, it holds int");
+  }
+
+  @Test
+  void continuesFilesFromTheCommandLine() throws IOException {
+    Path data = folder.resolve("prompts.jsonl");
+    Files.writeString(data, "{\"ask\": \"Once upon a time\"}\n{\"ask\": \"The cat\"}\n");
+    String out = folder.resolve("answers").toString();
+    JobMain.main(
+        new String[] {
+          "generate",
+          "--model",
+          model(),
+          "--data",
+          data.toString(),
+          "--text-column",
+          "ask",
+          "--out",
+          out,
+          "--generation",
+          "max_new_tokens=8"
+        });
+    Map<String, List<String>> found = found(spark.read().json(out).select("ask", "generated"));
+    assertThat(found)
+        .containsOnlyKeys("Once upon a time", "The cat")
+        .containsEntry(
+            "The cat",
+            TextGeneration.of(model(), 512)
+                .continuations(List.of("The cat"), Map.of("max_new_tokens", 8))
+                .get(0));
+  }
+}

@@ -8,17 +8,29 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.SafetensorsFile;
 import org.sparkpeft.core.io.WeightSource;
+import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.model.HeadConfig;
+import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.model.ModuleTree;
+import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.peft.PeftMethod;
+import org.sparkpeft.core.peft.PeftMethods;
+import org.sparkpeft.core.peft.TargetModules;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
 import org.sparkpeft.merge.adapter.AdapterFile;
@@ -158,11 +170,58 @@ final class Inspection {
       }
     }
     sheet.add("tokenizer", model.tokenizer().isPresent());
+    addMethods(sheet, model);
     sheet.add("fingerprint", model.fingerprint());
     try (WeightSource weights = model.weights()) {
       Tensors.of(weights).addTo(sheet, listTensors);
     }
     return sheet.outcome();
+  }
+
+  /** What can be tuned, where the architecture is one that can be loaded. */
+  private static void addMethods(Sheet sheet, ModelDirectory model) {
+    ModuleTree modules;
+    try {
+      modules = Backbones.modules(model, HeadConfig.NO_HEAD);
+    } catch (FormatException e) {
+      sheet.add("supported", "no: " + e.getMessage());
+      return;
+    }
+    sheet.add(
+        "target_modules",
+        modules.ofKind(ModuleSpec.Kind.LINEAR).stream()
+            .map(module -> module.path().substring(module.path().lastIndexOf('.') + 1))
+            .distinct()
+            .collect(Collectors.joining(", ")));
+    List<String> fitting = new ArrayList<>();
+    List<String> others = new ArrayList<>();
+    for (PeftMethod<?> method : PeftMethods.all()) {
+      (fits(method, modules) ? fitting : others).add(method.peftType());
+    }
+    sheet.add("peft_types", String.join(", ", fitting));
+    if (!others.isEmpty()) {
+      sheet.add("peft_types_that_do_not_fit", String.join(", ", others));
+    }
+  }
+
+  /** Whether it can be laid out, on its usual modules or on all linear layers. */
+  private static boolean fits(PeftMethod<?> method, ModuleTree modules) {
+    PeftConfig usual = method.defaults();
+    if (attaches(usual, modules)) {
+      return true;
+    }
+    Map<String, Object> fields = new TreeMap<>(PeftMethods.writeConfig(usual));
+    return fields.put("target_modules", TargetModules.ALL_LINEAR) != null
+        && attaches(PeftMethods.readConfig(fields), modules);
+  }
+
+  private static boolean attaches(PeftConfig config, ModuleTree modules) {
+    try {
+      PeftMethods.attach(config, modules);
+      return true;
+    } catch (ConfigException e) {
+      return false;
+    }
   }
 
   private static Outcome run(Path folder) {

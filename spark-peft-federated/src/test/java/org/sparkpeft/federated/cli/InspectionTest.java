@@ -18,6 +18,7 @@ import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.DType;
+import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.SafetensorsWriter;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.federated.config.Recipe;
@@ -86,6 +87,29 @@ class InspectionTest {
         .containsEntry("hidden_size", 4L)
         .containsEntry("tokenizer", false)
         .containsEntry("parameters", 11L);
+  }
+
+  @Test
+  void whatOfAModelCanBeTuned() throws IOException {
+    Map<String, Object> bert = data(ModelDirectory.resolve("bundled:all-MiniLM-L6-v2").path());
+    assertThat(bert).containsEntry("target_modules", "query, key, value, dense");
+    assertThat(bert.get("peft_types").toString().split(", "))
+        .contains("LORA", "IA3", "PREFIX_TUNING", "BITFIT");
+    Files.writeString(
+        folder.resolve("config.json"),
+        """
+        {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8,
+         "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+         "vocab_size": 20, "max_position_embeddings": 16, "rms_norm_eps": 1e-5}
+        """);
+    SafetensorsWriter.write(folder.resolve("model.safetensors"), tensors, Map.of());
+    assertThat(data(folder))
+        .containsEntry(
+            "target_modules", "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
+    Files.writeString(folder.resolve("config.json"), "{\"model_type\": \"mamba\"}");
+    assertThat(data(folder).get("supported").toString())
+        .startsWith("no: ")
+        .contains("\"mamba\" is not supported; supported are");
   }
 
   @Test

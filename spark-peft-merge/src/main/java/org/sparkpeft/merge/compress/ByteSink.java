@@ -50,6 +50,11 @@ final class ByteSink implements BitSink {
     u8((int) left);
   }
 
+  /** Bytes of a non-negative number in LEB128. */
+  static int varintBytes(int value) {
+    return (38 - Integer.numberOfLeadingZeros(value | 1)) / 7;
+  }
+
   void raw(byte[] source) {
     raw(source, source.length);
   }

@@ -78,6 +78,11 @@ final class ByteSink implements BitSink {
     }
   }
 
+  @Override
+  public void singles(long value, int count) {
+    bits(value, count);
+  }
+
   /** {@code ones} one-bits and a zero. */
   void unary(int ones) {
     int left = ones;

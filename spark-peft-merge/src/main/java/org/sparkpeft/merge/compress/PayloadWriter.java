@@ -6,8 +6,11 @@ import org.sparkpeft.core.vector.ParameterLayout;
 
 /** Puts one update's values into a payload; the counterpart of {@link Payload#decode}. */
 final class PayloadWriter {
-  /** How many times as long other forms must be for the stream to be worth its time. */
-  private static final double SHORTER = 1.05;
+  /** Entries from which speed counts: below, the stream takes two milliseconds at most. */
+  private static final int LARGE = 1 << 17;
+
+  /** How many times as long other forms of a large vector must be for the stream to be taken. */
+  private static final double MOST_LONGER = 1.05;
 
   private final PayloadHeader header;
   private final ParameterLayout layout;
@@ -44,32 +47,36 @@ final class PayloadWriter {
   }
 
   /**
-   * Kept entries with their positions. Without a coder: masks or sections, whichever is shorter;
-   * the adaptive stream, which takes several times as long, only if it is shorter by more than 5 %.
+   * Kept entries with their positions. Without a coder: the shortest of masks, sections and stream;
+   * but of vectors of 131,072 entries and more the stream, which takes several times as long, only
+   * if it is shorter by more than 5 %.
    */
   byte[] sparse(Sparse kept, Optional<PositionCoder> coder) {
     if (coder.isPresent()) {
       return switch (coder.get()) {
         case RANGE -> sealStream(SparseBody.stream(kept, layout, quantiser));
         case RANS -> sealMasks(SparseBody.masks(kept, layout), kept);
-        default ->
-            sealSections(SparseBody.choices(kept, layout, quantiser.format(), coder), kept);
+        default -> sealSections(SparseBody.choices(kept, layout, quantiser.format(), coder), kept);
       };
     }
     MaskRans.Encoder masks = SparseBody.masks(kept, layout);
     long masksBytes = SparseBody.masksBytes(masks, kept, layout, quantiser.format());
-    List<SectionChoice> sections =
-        SparseBody.choices(kept, layout, quantiser.format(), Optional.empty());
+    List<SectionChoice> sections = SparseBody.choices(kept, layout, quantiser.format(), coder);
     long sectionsBytes = bytes(sections);
-    long fast = Math.min(masksBytes, sectionsBytes);
-    if (quantiser.isModelled()
-        || SHORTER * SparseBody.streamBits(kept, layout, quantiser.format()) < 8.0 * fast) {
+    double enough = Math.min(masksBytes, sectionsBytes) / (layout.size() < LARGE ? 1 : MOST_LONGER);
+    if (layout.size() < LARGE || streamMayTake(enough, kept)) {
       byte[] stream = SparseBody.stream(kept, layout, quantiser);
-      if (SHORTER * stream.length < fast) {
+      if (stream.length < enough) {
         return sealStream(stream);
       }
     }
     return masksBytes < sectionsBytes ? sealMasks(masks, kept) : sealSections(sections, kept);
+  }
+
+  /** Whether the stream may have fewer bytes; known without writing it unless it models values. */
+  private boolean streamMayTake(double bytes, Sparse kept) {
+    return quantiser.isModelled()
+        || SparseBody.streamBits(kept, layout, quantiser.format()) < 8 * bytes;
   }
 
   private static long bytes(List<SectionChoice> sections) {

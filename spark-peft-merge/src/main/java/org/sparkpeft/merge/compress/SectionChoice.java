@@ -24,7 +24,7 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes) {
    * Above this, masks by rANS are shorter than Golomb's gaps in all but small tensors, and working
    * out a divisor takes as long as the rest.
    */
-  private static final double MOST_GOLOMB = 0.01;
+  private static final double MOST_GOLOMB = 0.03;
 
   /** Entries from which a tensor is not small. */
   private static final int MANY_ENTRIES = 1 << 9;
@@ -113,7 +113,8 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes) {
         long scale = ((Ternary.Format) format).scaleBits() / 8;
         yield new SectionChoice(coder, 0, prefix + scale + (size + 4L) / 5);
       }
-      case EMPTY, RANGE, RANS -> throw new IllegalArgumentException(coder + " is no section's coder");
+      case EMPTY, RANGE, RANS ->
+          throw new IllegalArgumentException(coder + " is no section's coder");
     };
   }
 

@@ -208,8 +208,7 @@ final class SparseBody {
         PositionCoder.writeDigits(
             sink, positions, from, to, entry.offset(), entry.size(), negative);
       }
-      case EMPTY, RANGE, RANS ->
-          throw new IllegalStateException("never chosen for a kept section");
+      case EMPTY, RANGE, RANS -> throw new IllegalStateException("never chosen for a kept section");
     }
     if (choice.coder() != PositionCoder.TERNARY_DIGITS) {
       sink.align();

@@ -124,7 +124,7 @@ final class MaskRans {
           append((int) state);
           state >>>= 32;
         }
-        long f = starts[k + 1] - starts[k];
+        int f = starts[k + 1] - starts[k];
         long within = state * SIZES[k] + RANKS[symbol];
         long quotient = within / f;
         state = (quotient << SCALE_BITS) + (within - quotient * f) + starts[k];
@@ -179,7 +179,7 @@ final class MaskRans {
       int n = 0;
       int end = symbols(size);
       for (int at = 0; at < end; at++) {
-        int slot = (int) state & SCALE - 1;
+        int slot = (int) state & (SCALE - 1);
         int k = 0;
         while (slot >= starts[k + 1]) {
           k++;
@@ -188,7 +188,7 @@ final class MaskRans {
         state = divided(within, k);
         int rank = (int) (within - state * SIZES[k]);
         if (state < LOWEST) {
-          state = state << 32 | source.u32() & 0xffffffffL;
+          state = (state << 32) | (source.u32() & 0xffffffffL);
         }
         if (k > count - n) {
           throw source.malformed("a mask keeps more than the " + count + " entries declared");

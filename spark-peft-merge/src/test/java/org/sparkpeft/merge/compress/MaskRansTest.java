@@ -22,6 +22,7 @@ class MaskRansTest {
   private static final int STREAM = PayloadFrame.FLAG_SPARSE | PayloadFrame.FLAG_STREAM;
 
   /** A tensor of some size and the positions it keeps, from 0. */
+  @SuppressWarnings("ArrayRecordComponent") // Never compared.
   private record Mask(int size, int... kept) {}
 
   private static Mask random(int size, double density, long seed) {

@@ -50,6 +50,11 @@ final class ByteSink implements BitSink {
     u8((int) left);
   }
 
+  /** Bytes of a non-negative number in LEB128. */
+  static int varintBytes(int value) {
+    return (38 - Integer.numberOfLeadingZeros(value | 1)) / 7;
+  }
+
   void raw(byte[] source) {
     raw(source, source.length);
   }
@@ -71,6 +76,11 @@ final class ByteSink implements BitSink {
       pending >>>= 8;
       pendingBits -= 8;
     }
+  }
+
+  @Override
+  public void singles(long value, int count) {
+    bits(value, count);
   }
 
   /** {@code ones} one-bits and a zero. */

@@ -143,6 +143,11 @@ final class ByteSource implements BitSource {
     return value;
   }
 
+  @Override
+  public long singles(int count) {
+    return bits(count);
+  }
+
   /** The number of one-bits before the next zero, which is consumed; at most {@code max}. */
   int unary(int max) {
     int ones = 0;

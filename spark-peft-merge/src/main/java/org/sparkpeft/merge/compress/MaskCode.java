@@ -1,5 +1,6 @@
 package org.sparkpeft.merge.compress;
 
+import java.util.Arrays;
 import java.util.List;
 import org.sparkpeft.core.vector.ParameterLayout;
 
@@ -144,9 +145,13 @@ final class MaskCode {
   }
 
   private static double learntBits(int[] kept, int size) {
+    double[] known = new double[Arrays.stream(kept).max().orElse(0) + 1];
     double bits = 0;
     for (int k : kept) {
-      bits += learntBits(size, k);
+      if (known[k] == 0) {
+        known[k] = learntBits(size, k);
+      }
+      bits += known[k];
     }
     return bits;
   }

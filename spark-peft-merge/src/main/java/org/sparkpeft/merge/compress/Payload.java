@@ -32,6 +32,8 @@ public record Payload(PayloadHeader header, TaskVector vector, PayloadStatistics
       readDense(source, bytes, frame, layout, format, collected);
     } else if (frame.has(PayloadFrame.FLAG_STREAM)) {
       SparseBody.readStream(stream(source, bytes), layout, format, collected);
+    } else if (frame.has(PayloadFrame.FLAG_MASKS)) {
+      SparseBody.readMasks(source, layout, format, collected);
     } else {
       SparseBody.readSections(source, layout, format, collected);
     }
@@ -57,6 +59,10 @@ public record Payload(PayloadHeader header, TaskVector vector, PayloadStatistics
     if (frame.has(PayloadFrame.FLAG_SEEDED)
         && (frame.has(PayloadFrame.FLAG_SPARSE) || frame.has(PayloadFrame.FLAG_STREAM))) {
       throw source.malformed("seeded positions go with no other form");
+    }
+    if (frame.has(PayloadFrame.FLAG_MASKS)
+        && (!frame.has(PayloadFrame.FLAG_SPARSE) || frame.has(PayloadFrame.FLAG_STREAM))) {
+      throw source.malformed("masks are a form of the sparse body, and not of a stream");
     }
     return switch (frame.codecId()) {
       case FullPrecision.ID -> new FullPrecision();

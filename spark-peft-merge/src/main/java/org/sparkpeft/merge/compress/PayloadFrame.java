@@ -15,7 +15,7 @@ record PayloadFrame(int codecId, int flags, PayloadHeader header) {
   static final int MAGIC = 'S' | 'P' << 8 | 'T' << 16 | 'U' << 24;
   static final int OLDEST_VERSION = 1;
 
-  /** Version 2 has sections by rANS besides. */
+  /** Version 2 has {@link #FLAG_MASKS} besides. */
   static final int VERSION = 2;
 
   /** Positions are sent; otherwise every entry of every tensor is. */
@@ -30,7 +30,11 @@ record PayloadFrame(int codecId, int flags, PayloadHeader header) {
   /** Which entries are kept follows from layout and round; see {@link RandomK}. */
   static final int FLAG_SEEDED = 8;
 
-  private static final int ALL_FLAGS = 15;
+  /** The sparse body has the masks of all tensors by one rANS; needs version 2. */
+  static final int FLAG_MASKS = 16;
+
+  private static final int OLDEST_FLAGS = 15;
+  private static final int ALL_FLAGS = 31;
   private static final int CRC_BYTES = 4;
 
   boolean has(int flag) {
@@ -92,8 +96,8 @@ record PayloadFrame(int codecId, int flags, PayloadHeader header) {
     }
     int codecId = source.u8();
     int flags = source.u8();
-    if ((flags & ~ALL_FLAGS) != 0) {
-      throw source.malformed("has unknown flags " + flags);
+    if ((flags & ~(version == OLDEST_VERSION ? OLDEST_FLAGS : ALL_FLAGS)) != 0) {
+      throw source.malformed("has flags " + flags + ", unknown in version " + version);
     }
     long fingerprint = source.u64();
     int round = source.varint("round", Integer.MAX_VALUE);

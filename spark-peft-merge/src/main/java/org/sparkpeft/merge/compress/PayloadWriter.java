@@ -6,10 +6,11 @@ import org.sparkpeft.core.vector.ParameterLayout;
 
 /** Puts one update's values into a payload; the counterpart of {@link Payload#decode}. */
 final class PayloadWriter {
-  /** Entries from which speed counts for more than the last percent: some milliseconds of it. */
-  private static final int LARGE = 1 << 20;
+  /** Entries from which speed counts: below, the stream takes two milliseconds at most. */
+  private static final int LARGE = 1 << 17;
 
-  private static final double MOST_LONGER = 1.01;
+  /** How many times as long other forms of a large vector must be for the stream to be taken. */
+  private static final double MOST_LONGER = 1.05;
 
   private final PayloadHeader header;
   private final ParameterLayout layout;
@@ -46,32 +47,56 @@ final class PayloadWriter {
   }
 
   /**
-   * Kept entries with their positions: in the shortest form, but of large vectors in sections if
-   * those are at most 1 % longer than the stream, since they are coded several times as fast.
+   * Kept entries with their positions. Without a coder: the shortest of masks, sections and stream;
+   * but of vectors of 131,072 entries and more the stream, which takes several times as long, only
+   * if it is shorter by more than 5 %.
    */
   byte[] sparse(Sparse kept, Optional<PositionCoder> coder) {
-    if (coder.isPresent() && coder.get() == PositionCoder.RANGE) {
-      return sealStream(SparseBody.stream(kept, layout, quantiser));
+    if (coder.isPresent()) {
+      return switch (coder.get()) {
+        case RANGE -> sealStream(SparseBody.stream(kept, layout, quantiser));
+        case RANS -> sealMasks(SparseBody.masks(kept, layout), kept);
+        default -> sealSections(SparseBody.choices(kept, layout, quantiser.format(), coder), kept);
+      };
     }
-    List<SectionChoice> choices = SparseBody.choices(kept, layout, quantiser.format(), coder);
-    long bytes = choices.stream().mapToLong(SectionChoice::bytes).sum();
-    boolean large =
-        layout.size() >= LARGE
-            && !quantiser.isModelled()
-            && 8 * bytes <= MOST_LONGER * SparseBody.streamBits(kept, layout, quantiser.format());
-    if (coder.isEmpty() && !large) {
+    MaskRans.Encoder masks = SparseBody.masks(kept, layout);
+    long masksBytes = SparseBody.masksBytes(masks, kept, layout, quantiser.format());
+    List<SectionChoice> sections = SparseBody.choices(kept, layout, quantiser.format(), coder);
+    long sectionsBytes = bytes(sections);
+    double enough = Math.min(masksBytes, sectionsBytes) / (layout.size() < LARGE ? 1 : MOST_LONGER);
+    if (layout.size() < LARGE || streamMayTake(enough, kept)) {
       byte[] stream = SparseBody.stream(kept, layout, quantiser);
-      if (stream.length <= bytes) {
+      if (stream.length < enough) {
         return sealStream(stream);
       }
     }
-    ByteSink sink = new ByteSink((int) Math.min(Integer.MAX_VALUE - 64, bytes + 64));
-    SparseBody.writeSections(sink, kept, layout, quantiser, choices);
-    boolean newest = choices.stream().anyMatch(choice -> choice.coder() == PositionCoder.RANS);
-    return seal(
-        newest ? PayloadFrame.VERSION : PayloadFrame.OLDEST_VERSION,
-        PayloadFrame.FLAG_SPARSE,
-        sink.toArray());
+    return masksBytes < sectionsBytes ? sealMasks(masks, kept) : sealSections(sections, kept);
+  }
+
+  /** Whether the stream may have fewer bytes; known without writing it unless it models values. */
+  private boolean streamMayTake(double bytes, Sparse kept) {
+    return quantiser.isModelled()
+        || SparseBody.streamBits(kept, layout, quantiser.format()) < 8 * bytes;
+  }
+
+  private static long bytes(List<SectionChoice> sections) {
+    return sections.stream().mapToLong(SectionChoice::bytes).sum();
+  }
+
+  private byte[] sealSections(List<SectionChoice> sections, Sparse kept) {
+    ByteSink sink = sink(bytes(sections));
+    SparseBody.writeSections(sink, kept, layout, quantiser, sections);
+    return seal(PayloadFrame.FLAG_SPARSE, sink.toArray());
+  }
+
+  private byte[] sealMasks(MaskRans.Encoder masks, Sparse kept) {
+    ByteSink sink = sink(SparseBody.masksBytes(masks, kept, layout, quantiser.format()));
+    SparseBody.writeMasks(sink, masks, kept, layout, quantiser);
+    return seal(PayloadFrame.FLAG_SPARSE | PayloadFrame.FLAG_MASKS, sink.toArray());
+  }
+
+  private static ByteSink sink(long bytes) {
+    return new ByteSink((int) Math.min(Integer.MAX_VALUE - 64, bytes + 64));
   }
 
   private byte[] sealStream(byte[] stream) {
@@ -92,12 +117,10 @@ final class PayloadWriter {
     return seal(PayloadFrame.FLAG_SEEDED, sink.toArray());
   }
 
-  private byte[] seal(int flags, byte[] body) {
-    return seal(PayloadFrame.OLDEST_VERSION, flags, body);
-  }
-
   /** A payload has the oldest version that knows all it contains. */
-  private byte[] seal(int version, int flags, byte[] body) {
+  private byte[] seal(int flags, byte[] body) {
+    boolean newest = (flags & PayloadFrame.FLAG_MASKS) != 0;
+    int version = newest ? PayloadFrame.VERSION : PayloadFrame.OLDEST_VERSION;
     Optional<Float> shared = sharedScale(quantiser);
     ByteSink sink = new ByteSink(64 + body.length);
     int scaleFlag = shared.isPresent() ? PayloadFrame.FLAG_SHARED_SCALE : 0;

@@ -23,6 +23,10 @@ import org.sparkpeft.core.random.Philox;
  * magnitude of all kept values (sparse ternary compression, and with {@code all} scaled sign
  * compression, where a zero counts as positive). Positions of {@code randomk} follow from the round
  * and are never sent.
+ *
+ * <p>The coder {@code range} learns as it goes, and rows or columns of different density make it
+ * shorter still. It is several times as slow as the rest: of vectors of 131,072 entries and more,
+ * {@code auto} takes it only if it is shorter by more than 5 %.
  */
 public final class Pipeline {
   private final String text;

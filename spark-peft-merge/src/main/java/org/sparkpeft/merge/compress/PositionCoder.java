@@ -6,8 +6,8 @@ import org.sparkpeft.core.error.FormatException;
  * How a section stores which entries of its tensor are kept. The number is the wire's.
  *
  * <p>Bits for K kept of d: RICE see {@link RiceCode}; GOLOMB see {@link GolombCode}; BITMASK d;
- * TERNARY_DIGITS 1.6 d with the signs included; LIST 32 K; RANGE and RANS about the entropy. EMPTY
- * has no entries at all.
+ * TERNARY_DIGITS 1.6 d with the signs included; LIST 32 K; RANGE and RANS, which serve whole bodies
+ * and not sections, about the entropy. EMPTY has no entries at all.
  */
 enum PositionCoder {
   EMPTY(0),

@@ -10,32 +10,24 @@ import org.sparkpeft.core.vector.ParameterLayout;
  * @param coder how positions are stored
  * @param parameter Rice parameter or Golomb divisor, 0 for other coders
  * @param bytes exact length of the section, tag and count included
- * @param mask the positions' bytes, of {@link PositionCoder#RANS}: known only once written
  */
-@SuppressWarnings("ArrayRecordComponent") // Lives as long as an encoding, is never compared.
-record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask) {
-  private static final byte[] NO_MASK = new byte[0];
-
-  private SectionChoice(PositionCoder coder, int parameter, long bytes) {
-    this(coder, parameter, bytes, NO_MASK);
-  }
-
+record SectionChoice(PositionCoder coder, int parameter, long bytes) {
   private static final List<PositionCoder> ALL =
       List.of(
           PositionCoder.RICE,
           PositionCoder.BITMASK,
           PositionCoder.TERNARY_DIGITS,
           PositionCoder.LIST,
-          PositionCoder.GOLOMB,
-          PositionCoder.RANS);
+          PositionCoder.GOLOMB);
 
   /**
-   * Above this rANS is shorter than Golomb, and working out a divisor takes as long as the rest.
+   * Above this, masks by rANS are shorter than Golomb's gaps in all but small tensors, and working
+   * out a divisor takes as long as the rest.
    */
   private static final double MOST_GOLOMB = 0.03;
 
-  /** Below this, rounded probabilities make rANS longer than Golomb. */
-  private static final double LEAST_RANS = 0.01;
+  /** Entries from which a tensor is not small. */
+  private static final int MANY_ENTRIES = 1 << 9;
 
   /** Largest parameter in the tag's five bits. */
   private static final int MAX_IN_TAG = 31;
@@ -46,7 +38,7 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask
   }
 
   /**
-   * The shortest way; of equals the first of Rice, bitmask, ternary digits, list, Golomb, rANS.
+   * The shortest way; of equals the first of Rice, bitmask, ternary digits, list, Golomb.
    *
    * @param only the coder to use if it can code these values; otherwise Rice is
    */
@@ -77,11 +69,9 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask
 
   private static boolean isWorthTrying(
       PositionCoder coder, double density, ParameterLayout.Entry entry, ValueFormat format) {
-    boolean manyEntries = entry.size() >= MaskRans.LEAST_ENTRIES;
     return switch (coder) {
       case TERNARY_DIGITS -> isTernary(format);
-      case GOLOMB -> density <= MOST_GOLOMB || !manyEntries;
-      case RANS -> manyEntries && density >= LEAST_RANS;
+      case GOLOMB -> density <= MOST_GOLOMB || entry.size() < MANY_ENTRIES;
       default -> true;
     };
   }
@@ -101,7 +91,7 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask
     int base = entry.offset();
     int size = entry.size();
     int count = to - from;
-    long prefix = 1L + varintBytes(count);
+    long prefix = 1L + ByteSink.varintBytes(count);
     long values = bytes(format.bits(count));
     return switch (coder) {
       case RICE -> {
@@ -115,11 +105,7 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask
         yield new SectionChoice(
             coder,
             divisor,
-            prefix + (divisor > MAX_IN_TAG ? varintBytes(divisor) : 0) + gaps + values);
-      }
-      case RANS -> {
-        byte[] mask = MaskRans.encode(positions, from, to, base, size);
-        yield new SectionChoice(coder, 0, prefix + mask.length + values, mask);
+            prefix + (divisor > MAX_IN_TAG ? ByteSink.varintBytes(divisor) : 0) + gaps + values);
       }
       case BITMASK -> new SectionChoice(coder, 0, prefix + (size + 7L) / 8 + values);
       case LIST -> new SectionChoice(coder, 0, prefix + 4L * count + values);
@@ -127,15 +113,12 @@ record SectionChoice(PositionCoder coder, int parameter, long bytes, byte[] mask
         long scale = ((Ternary.Format) format).scaleBits() / 8;
         yield new SectionChoice(coder, 0, prefix + scale + (size + 4L) / 5);
       }
-      case EMPTY, RANGE -> throw new IllegalArgumentException(coder + " is no section's coder");
+      case EMPTY, RANGE, RANS ->
+          throw new IllegalArgumentException(coder + " is no section's coder");
     };
   }
 
   private static long bytes(long bits) {
     return (bits + 7) / 8;
-  }
-
-  private static int varintBytes(int value) {
-    return (38 - Integer.numberOfLeadingZeros(value | 1)) / 7;
   }
 }

@@ -6,10 +6,13 @@ import java.util.Optional;
 import org.sparkpeft.core.vector.ParameterLayout;
 
 /**
- * The part of a payload that holds kept positions and values, in one of two forms.
+ * The part of a payload that holds kept positions and values, in one of three forms.
  *
  * <p>Stream: one range-coded stream; for each tensor its mask (see {@link MaskCode}), then its
  * values. Costs about a byte a tensor more than the entropy.
+ *
+ * <p>Masks: the number each tensor keeps, the values of all tensors, then all masks by one {@link
+ * MaskRans}. Costs 4 bytes, and one or two a tensor, more than the entropy.
  *
  * <p>Sections, each byte-aligned: u8 tag = position coder * 32 + Rice parameter; unless empty:
  * varint K, positions, values. The coder with the fewest bytes is taken for each tensor.
@@ -48,6 +51,82 @@ final class SparseBody {
       receiver.tensor(entry, positions, values, count);
     }
     coder.finish();
+  }
+
+  /** The masks of all tensors. */
+  static MaskRans.Encoder masks(Sparse kept, ParameterLayout layout) {
+    MaskRans.Encoder coder = new MaskRans.Encoder(kept.count() / 8);
+    List<ParameterLayout.Entry> entries = layout.entries();
+    int to = kept.count();
+    for (int i = entries.size() - 1; i >= 0; i--) {
+      ParameterLayout.Entry entry = entries.get(i);
+      int from = kept.firstAtOrAfter(entry.offset());
+      coder.prepend(kept.positions(), from, to, entry.offset(), entry.size());
+      to = from;
+    }
+    return coder;
+  }
+
+  /** Exact length of the masks form. */
+  static long masksBytes(
+      MaskRans.Encoder masks, Sparse kept, ParameterLayout layout, ValueFormat format) {
+    long counts = 0;
+    long bits = 0;
+    int from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = kept.firstAtOrAfter(entry.end());
+      counts += ByteSink.varintBytes(to - from);
+      bits += format.bits(to - from);
+      from = to;
+    }
+    return counts + (bits + 7) / 8 + masks.bytes();
+  }
+
+  static void writeMasks(
+      ByteSink sink,
+      MaskRans.Encoder masks,
+      Sparse kept,
+      ParameterLayout layout,
+      Quantiser quantiser) {
+    int from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = kept.firstAtOrAfter(entry.end());
+      sink.varint(to - from);
+      from = to;
+    }
+    from = 0;
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      int to = kept.firstAtOrAfter(entry.end());
+      quantiser.write(sink, kept.values(), from, to);
+      from = to;
+    }
+    sink.align();
+    masks.write(sink);
+  }
+
+  static void readMasks(
+      ByteSource source, ParameterLayout layout, ValueFormat format, Receiver receiver) {
+    List<ParameterLayout.Entry> entries = layout.entries();
+    int[] counts = new int[entries.size()];
+    int most = 0;
+    long bits = 0;
+    for (int i = 0; i < counts.length; i++) {
+      counts[i] = source.varint("number of kept entries", entries.get(i).size());
+      most = Math.max(most, counts[i]);
+      bits += format.bits(counts[i]);
+    }
+    ByteSource plain = source.part((int) Math.min((bits + 7) / 8, Integer.MAX_VALUE));
+    MaskRans.Decoder masks = new MaskRans.Decoder(source);
+    int[] positions = new int[most];
+    float[] values = new float[most];
+    for (int i = 0; i < counts.length; i++) {
+      ParameterLayout.Entry entry = entries.get(i);
+      masks.read(positions, counts[i], entry.offset(), entry.size());
+      format.read(plain, values, counts[i]);
+      receiver.tensor(entry, positions, values, counts[i]);
+    }
+    plain.align();
+    masks.finish();
   }
 
   /** How each tensor's section is coded, in layout order. */
@@ -115,7 +194,6 @@ final class SparseBody {
         }
         GolombCode.write(sink, positions, from, to, entry.offset(), choice.parameter());
       }
-      case RANS -> sink.raw(choice.mask());
       case BITMASK ->
           PositionCoder.writeBitmask(sink, positions, from, to, entry.offset(), entry.size());
       case LIST -> PositionCoder.writeList(sink, positions, from, to, entry.offset());
@@ -130,7 +208,7 @@ final class SparseBody {
         PositionCoder.writeDigits(
             sink, positions, from, to, entry.offset(), entry.size(), negative);
       }
-      case EMPTY, RANGE -> throw new IllegalStateException("never chosen for a kept section");
+      case EMPTY, RANGE, RANS -> throw new IllegalStateException("never chosen for a kept section");
     }
     if (choice.coder() != PositionCoder.TERNARY_DIGITS) {
       sink.align();
@@ -144,9 +222,6 @@ final class SparseBody {
     for (ParameterLayout.Entry entry : layout.entries()) {
       int tag = source.u8();
       PositionCoder coder = PositionCoder.of(tag >>> 5, source);
-      if (coder == PositionCoder.RANS && (tag & 31) != 0) {
-        throw source.malformed("rANS has no parameter, got " + (tag & 31));
-      }
       if (coder == PositionCoder.EMPTY) {
         receiver.tensor(entry, new int[0], values, 0);
         continue;
@@ -177,7 +252,6 @@ final class SparseBody {
             }
             yield GolombCode.read(source, count, entry.offset(), entry.size(), divisor);
           }
-          case RANS -> MaskRans.read(source, count, entry.offset(), entry.size());
           case BITMASK -> PositionCoder.readBitmask(source, count, entry.offset(), entry.size());
           case LIST -> PositionCoder.readList(source, count, entry.offset(), entry.size());
           case TERNARY_DIGITS -> {
@@ -193,7 +267,7 @@ final class SparseBody {
             }
             yield read;
           }
-          case EMPTY, RANGE -> throw coder.unusable(source);
+          case EMPTY, RANGE, RANS -> throw coder.unusable(source);
         };
     if (coder != PositionCoder.TERNARY_DIGITS) {
       source.align();

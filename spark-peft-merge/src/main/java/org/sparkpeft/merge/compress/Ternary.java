@@ -10,6 +10,9 @@ import java.util.Optional;
 final class Ternary {
   static final int ID = 4;
 
+  /** Signs handled together. */
+  private static final int WORD = 32;
+
   private Ternary() {}
 
   /**
@@ -44,8 +47,12 @@ final class Ternary {
         return;
       }
       float scale = readScale(source);
-      for (int i = 0; i < count; i++) {
-        into[i] = source.bits(1) != 0 ? -scale : scale;
+      for (int start = 0; start < count; start += WORD) {
+        int end = Math.min(count, start + WORD);
+        long signs = source.singles(end - start);
+        for (int i = start; i < end; i++, signs >>>= 1) {
+          into[i] = (signs & 1) != 0 ? -scale : scale;
+        }
       }
     }
   }
@@ -87,8 +94,13 @@ final class Ternary {
   }
 
   static void writeSigns(BitSink sink, float[] kept, int from, int to) {
-    for (int i = from; i < to; i++) {
-      sink.bits(kept[i] < 0 ? 1 : 0, 1);
+    for (int start = from; start < to; start += WORD) {
+      int count = Math.min(WORD, to - start);
+      long signs = 0;
+      for (int i = 0; i < count; i++) {
+        signs |= (kept[start + i] < 0 ? 1L : 0) << i;
+      }
+      sink.singles(signs, count);
     }
   }
 

@@ -8,9 +8,9 @@
  *
  * <pre>
  * u32     magic "SPTU"
- * u8      format version: 2 if a section is by coder 7, else 1
+ * u8      format version: 2 with flag 16, else 1
  * u8      codec id: 1 fp32, 2 fp16, 3 bf16, 4 ternary, 5 int8, 6 int4, 7 int2, 8 QSGD
- * u8      flags: 1 sparse, 2 range-coded stream, 4 one scale for all tensors, 8 seeded
+ * u8      flags: 1 sparse, 2 range-coded stream, 4 one scale for all tensors, 8 seeded, 16 masks
  * u64     layout fingerprint
  * varint  round
  * u8      length of the client id, then its UTF-8 bytes
@@ -59,8 +59,33 @@
  * coder 4  K u32 positions
  * coder 6  Golomb, parameter M, or varint M if the parameter is 0: g / M ones, a zero, then g mod M
  *          in truncated binary
- * coder 7  rANS, see MaskRans: u64 state, u32 words
  * </pre>
+ *
+ * <p>Sparse body as masks (flags 1 and 16):
+ *
+ * <pre>
+ * varint  K of each tensor, the number of kept entries
+ * ...     values of each tensor's kept entries, without padding between tensors
+ * ...     padding to a byte
+ * u64     state of a rANS decoder
+ * u32     words it takes in, up to the checksum
+ * </pre>
+ *
+ * One rANS runs through the masks of all tensors, eight entries a symbol; a symbol is a class, the
+ * number k of its bits set, and its rank among the C(8, k) symbols of that class by value. Of a
+ * tensor of d entries come S = ceil(d / 8) symbols, bits past the end being 0; none if K is 0 or d.
+ * With p = K / (8 S) in IEEE doubles, powers by repeated multiplication, class k has the frequency
+ * max(1, rint(65536 * C(8, k) * p^k * (1 - p)^(8 - k))), multiplied from left to right, and class
+ * floor(9 K / (8 S)), the likeliest, what is left of 65536. For each symbol, with state x:
+ *
+ * <pre>
+ * class   k with (sum of f below k) &lt;= x mod 65536 &lt; (sum of f up to k)
+ *         x = f_k * (x div 65536) + x mod 65536 - (sum of f below k)
+ * rank    x mod C(8, k); x = x div C(8, k)
+ * refill  if x is below 35 * 2^25, x = x * 2^32 + the next word
+ * </pre>
+ *
+ * The state begins in 35 * 2^25 .. 35 * 2^57 - 1 and is 35 * 2^25 after the last symbol.
  *
  * <p>Sparse body as a stream (flags 1 and 2): one range coder over all tensors. Its interval starts
  * as [0, 2^48); when its width falls below 2^40 it moves out 8 bits. A bit with probability z / t

@@ -45,7 +45,7 @@ class PipelineTest {
           "sign(0.001)",
           "qsgd(4)");
   private static final List<String> CODERS =
-      List.of("auto", "range", "rice", "golomb", "bitmask", "base3", "list");
+      List.of("auto", "range", "rans", "rice", "golomb", "bitmask", "base3", "list");
 
   /** Every sparsifier with every quantiser. */
   static final List<String> ALL = all();

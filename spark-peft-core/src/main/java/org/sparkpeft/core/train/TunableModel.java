@@ -78,6 +78,9 @@ public final class TunableModel implements AutoCloseable {
     this.peft = peft;
     this.device = device;
     this.backbone = backbone;
+    if (task.kind().isPreference()) {
+      Preferences.requireFit(task, peft, backbone);
+    }
     this.savedNames = savedNames(peft, backbone);
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
     this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
@@ -170,6 +173,11 @@ public final class TunableModel implements AutoCloseable {
 
   private Set<String> savedPaths() {
     return saved.modules().stream().map(ModuleSpec::path).collect(Collectors.toSet());
+  }
+
+  /** The adapters under this model's own. */
+  AdapterStack below() {
+    return below;
   }
 
   /** Whether both use one loaded base, with one head. */

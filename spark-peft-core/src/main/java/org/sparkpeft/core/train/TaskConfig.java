@@ -86,6 +86,11 @@ public record TaskConfig(
     }
   }
 
+  /** Whether completions are preferred to others. */
+  public boolean isPreference() {
+    return kind().isPreference();
+  }
+
   Task kind() {
     return Task.named(task).orElseThrow();
   }

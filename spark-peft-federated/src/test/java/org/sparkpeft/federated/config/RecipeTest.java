@@ -192,6 +192,7 @@ class RecipeTest {
             "quickstart.yaml",
             "intents-snips.yaml",
             "intents-banking77.yaml",
+            "preferences.yaml",
             "cross-silo.yaml",
             "cross-device.yaml");
     assertThat(recipe.data().train()).isEqualTo("bundled:support-requests/train.jsonl");

@@ -38,11 +38,6 @@ public interface Backbone extends AutoCloseable {
     return false;
   }
 
-  /** Whether a token's hidden state depends on the tokens after it. */
-  default boolean seesAhead() {
-    return false;
-  }
-
   /**
    * Last hidden states: of an encoder or a decoder, or of the decoder where there are both.
    *

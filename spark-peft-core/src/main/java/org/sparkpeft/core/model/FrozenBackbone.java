@@ -92,11 +92,6 @@ final class FrozenBackbone implements Backbone {
   }
 
   @Override
-  public boolean seesAhead() {
-    return architecture.seesAhead();
-  }
-
-  @Override
   public NDArray forward(NDManager step, ModelInput input, Tuning tuning, KeyValueCache cache) {
     try {
       return network.hidden(new Pass(step, tuning, cache), input);

@@ -24,8 +24,7 @@ final class KtoLoss {
    * @param ratio of policy to reference, of the sums over its tokens
    * @param point the batch's {@link #referencePoint}
    */
-  static PairLoss.Value of(
-      double ratio, boolean desirable, double point, PreferenceConfig config) {
+  static PairLoss.Value of(double ratio, boolean desirable, double point, PreferenceConfig config) {
     double weight = desirable ? config.desirableWeight() : config.undesirableWeight();
     double sign = desirable ? 1 : -1;
     double wanted = PairLoss.sigmoid(sign * config.beta() * (ratio - point));

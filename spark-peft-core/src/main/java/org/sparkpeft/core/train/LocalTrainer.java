@@ -338,8 +338,7 @@ public final class LocalTrainer {
     return logits(given(adapters), examples);
   }
 
-  private float[][] logits(
-      Function<NDManager, BatchForward> preparation, TokenExamples examples) {
+  private float[][] logits(Function<NDManager, BatchForward> preparation, TokenExamples examples) {
     requireExamples(examples);
     float[][] logits = new float[examples.size()][];
     forward(

@@ -122,7 +122,11 @@ enum PairLoss {
    * @param chosenReward implicit reward of the chosen completion
    */
   record Judgement(
-      double loss, double byChosen, double byRejected, double chosenReward, double rejectedReward) {}
+      double loss,
+      double byChosen,
+      double byRejected,
+      double chosenReward,
+      double rejectedReward) {}
 
   /** A value and its derivative. */
   record Value(double value, double slope) {}

@@ -3,7 +3,8 @@ package org.sparkpeft.core.train;
 import java.util.Map;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
-import org.sparkpeft.core.model.Backbone;
+import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
 
@@ -12,17 +13,25 @@ final class Preferences {
   private Preferences() {}
 
   /**
-   * @throws ConfigException unless the model is a decoder and the method has no dropout, which
-   *     would blur the difference between policy and reference
+   * @throws ConfigException if preferences are to be learnt and the model is no decoder
    */
-  static void requireFit(TaskConfig task, PeftConfig peft, Backbone backbone) {
-    if (backbone.isEncoderDecoder() || backbone.seesAhead()) {
+  static void requireDecoder(TaskConfig task, ModelDirectory model) {
+    if (task.isPreference() && !Backbones.isDecoder(model)) {
       throw new ConfigException(
-          "task",
+          "model.task",
           task.task()
-              + " needs a decoder, such as Llama or GPT-2, that continues a prompt; this model is"
-              + (backbone.seesAhead() ? " an encoder" : " an encoder with a decoder"));
+              + " needs a decoder, such as Llama or GPT-2, that continues a prompt; "
+              + model.path()
+              + " is or has an encoder: "
+              + model.config().path("model_type").asText());
     }
+  }
+
+  /**
+   * @throws ConfigException if the method has dropout, which would blur the difference between
+   *     policy and reference
+   */
+  static void requireNoDropout(TaskConfig task, PeftConfig peft) {
     Problems problems = new Problems();
     for (Map.Entry<String, Object> field : PeftMethods.writeConfig(peft).entrySet()) {
       String key = field.getKey();

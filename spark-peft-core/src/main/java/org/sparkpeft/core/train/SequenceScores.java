@@ -79,8 +79,7 @@ final class SequenceScores {
     try (GradientScope off = GradientScope.paused();
         NDManager scratch = step.newSubManager()) {
       NDArray outputs =
-          policy.outputs(
-              scratch, views, second, TuningContext.inference(scratch, second.tokens()));
+          policy.outputs(scratch, views, second, TuningContext.inference(scratch, second.tokens()));
       return sums(outputs, second, second.size()).toFloatArray();
     }
   }

@@ -73,8 +73,12 @@ public record TaskConfig(
    * The same with {@code auto} decided: {@code mean} for a BERT checkpoint without pooler, which is
    * how sentence encoders come and what they were trained for; else {@code cls}, the head of
    * Hugging Face's class.
+   *
+   * @throws org.sparkpeft.core.error.ConfigException if preferences are to be learnt and the model
+   *     is no decoder
    */
   public TaskConfig resolvedFor(ModelDirectory model) {
+    Preferences.requireDecoder(this, model);
     if (!pooling.equals("auto")) {
       return this;
     }

@@ -66,7 +66,8 @@ public record TrainingMemory(long values, long gradients, long moments) {
     ParameterVector values = started.initialParameters(0);
     int[] indices = IntStream.range(0, size).toArray();
     ExampleBatch batch =
-        ExampleBatch.of(new Texts(size, model.task().maxLength()), indices, objective.pairs(), model.padId());
+        ExampleBatch.of(
+            new Texts(size, model.task().maxLength()), indices, objective.pairs(), model.padId());
     FlatParameters flat = new FlatParameters(model.layout());
     flat.set(values.toArray());
     try (NDManager manager = device.newManager();

@@ -79,7 +79,7 @@ public final class TunableModel implements AutoCloseable {
     this.device = device;
     this.backbone = backbone;
     if (task.kind().isPreference()) {
-      Preferences.requireFit(task, peft, backbone);
+      Preferences.requireNoDropout(task, peft);
     }
     this.savedNames = savedNames(peft, backbone);
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
@@ -119,6 +119,7 @@ public final class TunableModel implements AutoCloseable {
    */
   public static TunableModel load(
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
+    Preferences.requireDecoder(task, directory);
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
       return new TunableModel(directory, task, peft, device, backbone, AdapterStack.NONE);

@@ -123,8 +123,7 @@ class PreferenceLossTest {
         (KtoLoss.of(ratio + e, desirable, 0.4, config).value()
                 - KtoLoss.of(ratio - e, desirable, 0.4, config).value())
             / (2 * e);
-    assertThat(KtoLoss.of(ratio, desirable, 0.4, config).slope())
-        .isEqualTo(expected, within(1e-8));
+    assertThat(KtoLoss.of(ratio, desirable, 0.4, config).slope()).isEqualTo(expected, within(1e-8));
   }
 
   @ParameterizedTest
@@ -159,8 +158,7 @@ class PreferenceLossTest {
   @ParameterizedTest
   @CsvSource({"0, 1, 1, beta", "-1, 1, 1, beta", "NaN, 1, 1, beta", "0.1, 0, 1, desirable_weight"})
   void settingsOutOfRange(double beta, double weight, double other, String key) {
-    assertThatThrownBy(
-            () -> new PreferenceConfig("auto", beta, 0, weight, other, false, 0, 0))
+    assertThatThrownBy(() -> new PreferenceConfig("auto", beta, 0, weight, other, false, 0, 0))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining(key);
   }

@@ -147,8 +147,7 @@ class PreferenceTrainingTest {
     ListExamples examples = examples("dpo", 20, 1);
     AdapterStack copy = AdapterStack.NONE.with("sft", tuned, start);
     LocalTrainer againstBase = new LocalTrainer(tuned, CONFIG);
-    assertThat(againstBase.evaluate(start, examples).loss())
-        .isNotCloseTo(LOG_TWO, within(1e-3));
+    assertThat(againstBase.evaluate(start, examples).loss()).isNotCloseTo(LOG_TWO, within(1e-3));
     LocalTrainer againstCopy = againstBase.withReference(copy);
     assertThat(againstCopy.evaluate(start, examples).loss()).isEqualTo(LOG_TWO, within(1e-6));
     assertThat(againstCopy.evaluate(start, examples).accuracy()).isEqualTo(0.5);
@@ -165,8 +164,14 @@ class PreferenceTrainingTest {
 
   @ParameterizedTest
   @CsvSource({
-    "dpo, auto", "dpo, sigmoid_norm", "dpo, robust", "dpo, hinge", "ipo, auto", "ipo, ipo_sum",
-    "orpo, auto", "kto, auto"
+    "dpo, auto",
+    "dpo, sigmoid_norm",
+    "dpo, robust",
+    "dpo, hinge",
+    "ipo, auto",
+    "ipo, ipo_sum",
+    "orpo, auto",
+    "kto, auto"
   })
   void gradientIsThatOfFiniteDifferences(String task, String loss) {
     PreferenceConfig preference = PreferenceConfig.defaults().withLossType(loss).withBeta(0.3);
@@ -253,8 +258,7 @@ class PreferenceTrainingTest {
         ExampleBatch batch = dpo.batch(examples, indices, true);
         float[] found =
             scores
-                .outputs(
-                    manager, Map.of(), batch, TuningContext.inference(manager, batch.tokens()))
+                .outputs(manager, Map.of(), batch, TuningContext.inference(manager, batch.tokens()))
                 .toFloatArray();
         for (int i = 0; i < 6; i++) {
           assertThat(found[i]).as("score %d", i).isEqualTo(found[6 + i], within(1e-4f));
@@ -267,8 +271,7 @@ class PreferenceTrainingTest {
   @ParameterizedTest
   @ValueSource(strings = {"PROMPT_TUNING", "PREFIX_TUNING"})
   void otherMethodsLearnToo(String method) {
-    PeftConfig config =
-        PeftMethods.named(method).defaults();
+    PeftConfig config = PeftMethods.named(method).defaults();
     TunableModel model = dpo.withPeft(config);
     LocalTrainer trainer = new LocalTrainer(model, CONFIG);
     ParameterVector start = model.initialParameters(5);
@@ -287,8 +290,8 @@ class PreferenceTrainingTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"bert-masked-lm, an encoder", "bart, an encoder with a decoder"})
-  void modelsThatDoNotContinueAPromptAreRefused(String fixture, String what) {
+  @ValueSource(strings = {"bert-masked-lm", "bert-model", "bart"})
+  void modelsThatDoNotContinueAPromptAreRefused(String fixture) {
     assertThatThrownBy(
             () ->
                 TunableModel.load(
@@ -297,14 +300,12 @@ class PreferenceTrainingTest {
                     lora("true", 0),
                     ComputeDevice.cpu()))
         .isInstanceOf(ConfigException.class)
-        .hasMessageContaining("dpo needs a decoder")
-        .hasMessageContaining(what);
+        .hasMessageContaining("dpo needs a decoder");
   }
 
   @Test
   void memoryOfATrainingIsThatOfBothCompletions() {
-    TunableModel plain =
-        dpo.withPeft(lora("true", 0));
+    TunableModel plain = dpo.withPeft(lora("true", 0));
     assertThat(TrainingMemory.activations(plain, 2)).isPositive();
   }
 }

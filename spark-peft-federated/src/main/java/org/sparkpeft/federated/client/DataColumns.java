@@ -11,8 +11,7 @@ import java.io.Serializable;
  * @param label label, empty for tasks without
  * @param client client id, empty when clients are made up
  */
-public record DataColumns(
-    String text, String pair, String rejected, String label, String client)
+public record DataColumns(String text, String pair, String rejected, String label, String client)
     implements Serializable {
 
   /** The same of rows without clients. */

@@ -156,11 +156,7 @@ public record FederatedData(
       PreferenceRows.require(rows, "--data", columns);
     }
     return blocks(
-        rows,
-        census.rows(),
-        columns,
-        new RowReader(task, runtime.task().labels()),
-        runtime);
+        rows, census.rows(), columns, new RowReader(task, runtime.task().labels()), runtime);
   }
 
   /**

@@ -39,8 +39,7 @@ final class PreferenceRows {
         wrong.values().stream()
             .map(is -> functions.sum(functions.when(is, 1L).otherwise(0L)))
             .toArray(Column[]::new);
-    Row found =
-        rows.agg(functions.count(functions.lit(1)), counts).collectAsList().get(0);
+    Row found = rows.agg(functions.count(functions.lit(1)), counts).collectAsList().get(0);
     int at = 1;
     for (String what : wrong.keySet()) {
       long count = found.getLong(at++);

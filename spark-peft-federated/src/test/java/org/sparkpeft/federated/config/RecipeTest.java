@@ -81,7 +81,8 @@ class RecipeTest {
     // size a cohort only one can be set; weights of examples are for kto.
     assertThat(defaults.keySet())
         .filteredOn(key -> changed.getOrDefault(key, "").equals(defaults.get(key)))
-        .containsExactlyInAnyOrder("peft.peft_type",
+        .containsExactlyInAnyOrder(
+            "peft.peft_type",
             "peft.lora_bias",
             "rounds.participation",
             "model.preference.desirable_weight",

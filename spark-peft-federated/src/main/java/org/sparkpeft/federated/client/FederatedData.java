@@ -148,7 +148,9 @@ public record FederatedData(
       RuntimeSpec runtime) {
     String task = runtime.task().task();
     boolean hasLabel = ModelConfig.hasLabel(task);
-    requirePairs(task, pair);
+    if (ModelConfig.isPreference(task)) {
+      requirePairs(task, pair);
+    }
     DataColumns columns = new DataColumns(text, pair, rejected, hasLabel ? label : "", "");
     Census census = Census.take(rows, "--data", text, pair, label, labelKind(task));
     requireKnown(census.labels(), runtime.task().labels());

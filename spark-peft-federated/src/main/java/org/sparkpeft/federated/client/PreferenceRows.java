@@ -7,6 +7,7 @@ import org.apache.spark.sql.Column;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.functions;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 
 /** Checks rows of prompts and completions before they are dealt out. */
@@ -17,9 +18,14 @@ final class PreferenceRows {
    * Columns that are there, no null or empty completion, none that is chosen and rejected.
    *
    * @param setting the recipe key or option that names the data, for messages
+   * @throws ConfigException if no column of rejected completions is named, and none of labels
    * @throws DataException naming the first column with such rows, and how many there are
    */
   static void require(Dataset<Row> rows, String setting, DataColumns columns) {
+    if (columns.label().isEmpty() && columns.rejected().isEmpty()) {
+      throw new ConfigException(
+          "data.rejected", "learning from pairs needs the column of the rejected completion");
+    }
     Map<String, Column> wrong = new LinkedHashMap<>();
     Column completion = rows.col(ColumnNames.quote(columns.pair()));
     wrong.put(empty("data.text_pair", columns.pair()), isBlank(completion));

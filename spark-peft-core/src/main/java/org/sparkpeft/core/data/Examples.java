@@ -163,6 +163,48 @@ public final class Examples implements TokenExamples {
       return add(first, second.clone(), NO_INTS, NO_FLOATS);
     }
 
+    /**
+     * Two completions of a prompt, each with the prompt in front.
+     *
+     * @param promptLength tokens of the prompt, which both start with
+     * @throws DataException if a completion has no tokens or both are the same
+     */
+    public Builder addPreference(int[] chosen, int[] rejected, int promptLength) {
+      requireCompletion(chosen, promptLength);
+      requireCompletion(rejected, promptLength);
+      if (Arrays.equals(chosen, rejected)) {
+        throw new DataException(
+            "the tokens of a chosen and a rejected completion are the same; leave the pair out, or"
+                + " raise max_length if they differ after it");
+      }
+      return add(chosen, rejected.clone(), new int[] {promptLength}, NO_FLOATS);
+    }
+
+    /**
+     * A completion that is desirable or not, with its prompt in front.
+     *
+     * @param mismatched the prompt with the completion of another prompt; where there is none, the
+     *     example itself
+     * @param promptLength tokens of the prompt, which both start with
+     * @throws DataException if a completion has no tokens
+     */
+    public Builder addJudged(int[] tokens, int[] mismatched, int promptLength, boolean desirable) {
+      requireCompletion(tokens, promptLength);
+      requireCompletion(mismatched, promptLength);
+      float[] value = {desirable ? 1 : 0};
+      return add(tokens, mismatched.clone(), new int[] {promptLength}, value);
+    }
+
+    private static void requireCompletion(int[] tokens, int promptLength) {
+      if (promptLength < 1 || promptLength >= tokens.length) {
+        throw new DataException(
+            "prompt and completion need at least one token each, got "
+                + promptLength
+                + " and "
+                + (tokens.length - promptLength));
+      }
+    }
+
     private Builder add(int[] tokens, int[] pair, int[] classes, float[] values) {
       if (tokens.length == 0) {
         throw new DataException("a text has no tokens; leave it out");

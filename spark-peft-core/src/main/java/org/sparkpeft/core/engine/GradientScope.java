@@ -25,6 +25,14 @@ public final class GradientScope implements AutoCloseable {
     return scope;
   }
 
+  /** Records nothing until closed, within another scope or without one. */
+  public static GradientScope paused() {
+    TorchEngine.start();
+    GradientScope scope = new GradientScope(JniUtils.isGradMode());
+    JniUtils.setGradMode(false);
+    return scope;
+  }
+
   /**
    * Adds the derivative of {@code loss} to the gradient of every leaf it was computed from, and
    * frees the recorded graph.

@@ -31,6 +31,11 @@ interface Architecture {
     return false;
   }
 
+  /** Whether a token's hidden state depends on the tokens after it. */
+  default boolean seesAhead() {
+    return false;
+  }
+
   /**
    * The computation over loaded layers.
    *

@@ -67,6 +67,12 @@ public final class Backbones {
     return architecture(directory).modules(head);
   }
 
+  /** Whether the model continues texts: one that neither has nor is an encoder. */
+  public static boolean isDecoder(ModelDirectory directory) {
+    Architecture known = architecture(directory);
+    return !known.isEncoderDecoder() && !known.seesAhead();
+  }
+
   /** The model without a head. */
   public static Backbone load(ModelDirectory directory, ComputeDevice device) {
     return load(directory, device, HeadConfig.NO_HEAD);

@@ -60,6 +60,11 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
                     "model.task", "language modelling is not supported for this encoder"));
   }
 
+  @Override
+  public boolean seesAhead() {
+    return true;
+  }
+
   /** In Hugging Face's class without a head, the encoder's modules have no prefix. */
   private String path(HeadConfig head) {
     return head.kind() == HeadConfig.Kind.NONE ? "" : family.prefix() + ".";

@@ -29,7 +29,8 @@ public final class Evaluation implements Serializable {
     LABELS,
     VALUES,
     RETRIEVAL,
-    LANGUAGE
+    LANGUAGE,
+    PREFERENCE
   }
 
   private final Kind kind;
@@ -77,6 +78,16 @@ public final class Evaluation implements Serializable {
   }
 
   /**
+   * Nothing yet, preferences: {@code counts[0]} is those got wrong, right and neither way; exact
+   * sums and numbers of the rewards of what is preferred and of what is not.
+   */
+  static Evaluation ofPreferences() {
+    BigDecimal[] zeros = new BigDecimal[4];
+    java.util.Arrays.fill(zeros, BigDecimal.ZERO);
+    return new Evaluation(Kind.PREFERENCE, 0, 0, new long[1][3], zeros);
+  }
+
+  /**
    * The evaluation of both sets of examples together.
    *
    * @throws IllegalArgumentException if they are of different tasks
@@ -103,11 +114,11 @@ public final class Evaluation implements Serializable {
   }
 
   /**
-   * Fraction of items predicted right; for several labels, of examples with every label right. 0
-   * for values.
+   * Fraction of items predicted right; for several labels, of examples with every label right; of
+   * preferences, of those whose rewards are in the right order, a tie being half. 0 for values.
    */
   public double accuracy() {
-    long right = 0;
+    double right = 0;
     switch (kind) {
       case CLASSES -> {
         for (int c = 0; c < counts.length; c++) {
@@ -116,9 +127,10 @@ public final class Evaluation implements Serializable {
       }
       case LABELS -> right = counts[counts.length - 1][1];
       case RETRIEVAL, LANGUAGE -> right = counts[0][1];
+      case PREFERENCE -> right = counts[0][1] + counts[0][2] / 2.0;
       case VALUES -> {}
     }
-    return items == 0 ? 0 : (double) right / items;
+    return items == 0 ? 0 : right / items;
   }
 
   /** Mean of the F1 scores of all classes that occur in truth or prediction. */
@@ -188,6 +200,12 @@ public final class Evaluation implements Serializable {
     return scale == 0 ? 0 : covariance / scale;
   }
 
+  /** Mean reward of what is preferred (0) or not (1); 0 without any. */
+  private double meanReward(int which) {
+    double count = moments[2 * which + 1].doubleValue();
+    return count == 0 ? 0 : moments[2 * which].doubleValue() / count;
+  }
+
   /** {@code exp} of the mean loss. */
   public double perplexity() {
     return Math.exp(loss());
@@ -218,6 +236,12 @@ public final class Evaluation implements Serializable {
         metrics.put("accuracy", accuracy());
         metrics.put("perplexity", perplexity());
       }
+      case PREFERENCE -> {
+        metrics.put("accuracy", accuracy());
+        metrics.put("reward_chosen", meanReward(0));
+        metrics.put("reward_rejected", meanReward(1));
+        metrics.put("reward_margin", meanReward(0) - meanReward(1));
+      }
       case VALUES -> {
         metrics.put("mse", loss());
         metrics.put("pearson", pearson());
@@ -230,7 +254,7 @@ public final class Evaluation implements Serializable {
     return switch (kind) {
       case CLASSES -> counts.length;
       case LABELS -> counts.length - 1;
-      case VALUES, RETRIEVAL, LANGUAGE -> 0;
+      case VALUES, RETRIEVAL, LANGUAGE, PREFERENCE -> 0;
     };
   }
 
@@ -371,6 +395,19 @@ public final class Evaluation implements Serializable {
       for (int i = 0; i < terms.length; i++) {
         moments[i] = moments[i].add(terms[i]).stripTrailingZeros();
       }
+    }
+
+    /** Counts whether what should be higher is. */
+    void preferred(double higher, double lower) {
+      counts[0][higher > lower ? 1 : higher < lower ? 0 : 2]++;
+    }
+
+    /** Adds the reward of a completion that is preferred, or of one that is not. */
+    void reward(boolean chosen, double reward) {
+      int at = chosen ? 0 : 2;
+      BigDecimal exact = new BigDecimal(Double.isFinite(reward) ? reward : -MAX_LOSS);
+      moments[at] = moments[at].add(exact).stripTrailingZeros();
+      moments[at + 1] = moments[at + 1].add(BigDecimal.ONE).stripTrailingZeros();
     }
 
     void add(Evaluation other) {

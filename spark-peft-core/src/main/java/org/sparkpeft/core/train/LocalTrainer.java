@@ -9,7 +9,9 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
+import java.util.function.Function;
 import java.util.function.Predicate;
+import java.util.function.UnaryOperator;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
 import org.sparkpeft.core.engine.GradientScope;
@@ -36,11 +38,35 @@ public final class LocalTrainer {
   private final TunableModel model;
   private final TrainConfig config;
   private final Objective objective;
+  private final AdapterStack reference;
 
   public LocalTrainer(TunableModel model, TrainConfig config) {
+    this(model, config, model.below());
+  }
+
+  private LocalTrainer(TunableModel model, TrainConfig config, AdapterStack reference) {
     this.model = model;
     this.config = config;
     this.objective = model.task().kind().objective(model.task());
+    this.reference = reference;
+  }
+
+  /**
+   * The same, where preferences are measured against the base under these adapters. Without this
+   * the reference is the base under the adapters that the model's own lies on, if any: right for an
+   * adapter that is new. For one that was trained before, give the reference a frozen copy of it.
+   *
+   * @throws org.sparkpeft.core.error.ConfigException if the adapters do not fit the model or each
+   *     other
+   */
+  public LocalTrainer withReference(AdapterStack frozen) {
+    model.requireUsable(frozen);
+    return new LocalTrainer(model, config, frozen);
+  }
+
+  /** Makes the objective's view of forward passes, for the examples of one call. */
+  private UnaryOperator<BatchForward> judged(NDManager manager) {
+    return objective.judged(() -> model.forward(manager, reference));
   }
 
   /** Optimiser updates that training on this many examples will make. */
@@ -115,10 +141,11 @@ public final class LocalTrainer {
     model.device().bindThread();
     try (NDManager manager = model.device().newManager()) {
       NDManager frozen = manager.newSubManager();
+      UnaryOperator<BatchForward> judged = judged(manager);
       BatchForward forward =
           updates > updatesPerPass(examples.size()) && FixedFeatures.fit(model, examples.size())
               ? FixedFeatures.of(model, examples, manager)
-              : model.forward(frozen);
+              : judged.apply(model.forward(frozen));
       for (int update = 0; update < updates; update++) {
         if (plan.cancelled().getAsBoolean()) {
           throw new CancellationException(
@@ -160,7 +187,7 @@ public final class LocalTrainer {
           state = changed.get();
           frozen.close();
           frozen = manager.newSubManager();
-          forward = model.withState(state).forward(frozen);
+          forward = judged.apply(model.withState(state).forward(frozen));
         }
       }
     }
@@ -285,11 +312,12 @@ public final class LocalTrainer {
     return evaluate(given(adapters), examples);
   }
 
-  private Evaluation evaluate(Preparation preparation, TokenExamples examples) {
+  private Evaluation evaluate(
+      Function<NDManager, BatchForward> preparation, TokenExamples examples) {
     requireExamples(examples);
     Evaluation.Counter counter = objective.none().counter();
     forward(
-        preparation,
+        manager -> judged(manager).apply(preparation.apply(manager)),
         examples,
         objective.pairs(),
         (batch, outputs) -> counter.add(objective.score(outputs, batch)));
@@ -310,7 +338,7 @@ public final class LocalTrainer {
     return logits(given(adapters), examples);
   }
 
-  private float[][] logits(Preparation preparation, TokenExamples examples) {
+  private float[][] logits(Function<NDManager, BatchForward> preparation, TokenExamples examples) {
     requireExamples(examples);
     float[][] logits = new float[examples.size()][];
     forward(
@@ -338,32 +366,20 @@ public final class LocalTrainer {
     void accept(ExampleBatch batch, NDArray outputs);
   }
 
-  /** Makes the forward pass of one evaluation, its tensors loaded. */
-  private interface Preparation {
-    /** From a step and a batch to the outputs. */
-    interface Pass {
-      NDArray outputs(NDManager step, ExampleBatch batch);
-    }
-
-    Pass prepare(NDManager manager);
-  }
-
-  private Preparation own(ParameterVector parameters) {
+  /** The forward pass of one evaluation, once there is an owner for its tensors. */
+  private Function<NDManager, BatchForward> own(ParameterVector parameters) {
     requireLayout(parameters);
     return manager -> {
       FlatParameters flat = new FlatParameters(model.layout());
       flat.set(parameters.toArray());
       BatchForward forward = model.forward(manager);
-      return (step, batch) ->
-          forward.outputs(step, flat.views(flat.leaf(step, false)), batch, inference(step, batch));
+      return (step, none, batch, context) ->
+          forward.outputs(step, flat.views(flat.leaf(step, false)), batch, context);
     };
   }
 
-  private Preparation given(AdapterStack adapters) {
-    return manager -> {
-      BatchForward forward = model.forward(manager, adapters);
-      return (step, batch) -> forward.outputs(step, Map.of(), batch, inference(step, batch));
-    };
+  private Function<NDManager, BatchForward> given(AdapterStack adapters) {
+    return manager -> model.forward(manager, adapters);
   }
 
   private static TuningContext inference(NDManager step, ExampleBatch batch) {
@@ -371,16 +387,19 @@ public final class LocalTrainer {
   }
 
   private void forward(
-      Preparation preparation, TokenExamples examples, boolean pairs, BatchConsumer consumer) {
+      Function<NDManager, BatchForward> preparation,
+      TokenExamples examples,
+      boolean pairs,
+      BatchConsumer consumer) {
     ComputeDevice device = model.device();
     device.bindThread();
     int size = pairs ? config.batchSize() : EVALUATION_BATCH;
     try (NDManager manager = device.newManager()) {
-      Preparation.Pass pass = preparation.prepare(manager);
+      BatchForward pass = preparation.apply(manager);
       for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
           ExampleBatch batch = model.batch(examples, indices, pairs);
-          consumer.accept(batch, pass.outputs(step, batch));
+          consumer.accept(batch, pass.outputs(step, Map.of(), batch, inference(step, batch)));
         }
       }
     }

@@ -2,6 +2,8 @@ package org.sparkpeft.core.train;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 
 /** What a task minimises and how its results are scored. */
 interface Objective {
@@ -12,9 +14,19 @@ interface Objective {
   }
 
   /**
+   * From a model's forward pass to what loss and score judge: its outputs, unless said otherwise.
+   * May keep what it finds out of an example, so the result is for the examples of one call.
+   *
+   * @param reference the forward pass of the model that a preference is measured against
+   */
+  default UnaryOperator<BatchForward> judged(Supplier<BatchForward> reference) {
+    return UnaryOperator.identity();
+  }
+
+  /**
    * Mean loss of a batch, differentiable.
    *
-   * @param outputs what the model returned for the batch
+   * @param outputs what the model returned for the batch, as {@link #judged}
    * @return one number
    */
   NDArray loss(NDManager step, NDArray outputs, ExampleBatch batch);
@@ -25,7 +37,7 @@ interface Objective {
   /**
    * Scores a batch.
    *
-   * @param outputs what the model returned for the batch
+   * @param outputs what the model returned for the batch, as {@link #judged}
    * @return the counts of this batch
    */
   Evaluation score(NDArray outputs, ExampleBatch batch);

@@ -12,7 +12,11 @@ enum Task {
   TOKEN_CLASSIFICATION("token-classification", "TOKEN_CLS", 2, 100_000),
   SENTENCE_EMBEDDING("sentence-embedding", "FEATURE_EXTRACTION", 0, 0),
   TEXT_GENERATION("text-generation", "CAUSAL_LM", 0, 0),
-  TEXT_TO_TEXT("text2text-generation", "SEQ_2_SEQ_LM", 0, 0);
+  TEXT_TO_TEXT("text2text-generation", "SEQ_2_SEQ_LM", 0, 0),
+  DPO("dpo", "CAUSAL_LM", 0, 0),
+  IPO("ipo", "CAUSAL_LM", 0, 0),
+  ORPO("orpo", "CAUSAL_LM", 0, 0),
+  KTO("kto", "CAUSAL_LM", 0, 0);
 
   private final String configName;
   private final String huggingFaceType;
@@ -54,7 +58,12 @@ enum Task {
 
   /** Whether words are predicted. */
   boolean isLanguage() {
-    return this == TEXT_GENERATION || this == TEXT_TO_TEXT;
+    return this == TEXT_GENERATION || this == TEXT_TO_TEXT || isPreference();
+  }
+
+  /** Whether completions are preferred to others. */
+  boolean isPreference() {
+    return PreferenceConfig.isFor(configName);
   }
 
   Objective objective(TaskConfig config) {
@@ -66,6 +75,8 @@ enum Task {
       case SENTENCE_EMBEDDING -> new ContrastiveObjective();
       case TEXT_GENERATION -> new LanguageObjective(true);
       case TEXT_TO_TEXT -> new LanguageObjective(false);
+      case DPO, IPO, ORPO -> new PairObjective(PairLoss.of(config), config.preference());
+      case KTO -> new KtoObjective(config.preference());
     };
   }
 }

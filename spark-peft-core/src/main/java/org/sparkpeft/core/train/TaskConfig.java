@@ -13,7 +13,8 @@ import org.sparkpeft.core.model.HeadConfig;
  *
  * @param task {@code text-classification}, {@code multi-label-classification}, {@code regression},
  *     {@code token-classification}, {@code sentence-embedding}, {@code text-generation} (the next
- *     token) or {@code text2text-generation} (a decoder's tokens, given an encoder's)
+ *     token), {@code text2text-generation} (a decoder's tokens, given an encoder's), or, from
+ *     preferences, {@code dpo}, {@code ipo}, {@code orpo} or {@code kto}
  * @param labels names of the classes, in the order of the head's outputs; empty for {@code
  *     sentence-embedding}, where words are predicted and, where one value is predicted, for {@code
  *     regression}
@@ -22,8 +23,10 @@ import org.sparkpeft.core.model.HeadConfig;
  *     which {@link #resolvedFor} decides and is {@code cls} before. Sentence embeddings are always
  *     means, token tasks pool nothing
  * @param maxLength longest text in tokens, with special tokens; longer ones are cut
+ * @param preference how preferences are learnt; {@link PreferenceConfig#defaults} for other tasks
  */
-public record TaskConfig(String task, List<String> labels, String pooling, int maxLength)
+public record TaskConfig(
+    String task, List<String> labels, String pooling, int maxLength, PreferenceConfig preference)
     implements Serializable {
 
   public TaskConfig {
@@ -51,8 +54,14 @@ public record TaskConfig(String task, List<String> labels, String pooling, int m
           "labels",
           labels,
           task + " needs " + kind.minLabels() + ".." + kind.maxLabels() + " labels");
+      preference.check(problems, "preference.", task, maxLength);
     }
     problems.throwIfAny();
+  }
+
+  /** With the usual settings where preferences are learnt. */
+  public TaskConfig(String task, List<String> labels, String pooling, int maxLength) {
+    this(task, labels, pooling, maxLength, PreferenceConfig.defaults());
   }
 
   /** Classification of texts into the given classes, with at most 128 tokens each. */
@@ -64,8 +73,12 @@ public record TaskConfig(String task, List<String> labels, String pooling, int m
    * The same with {@code auto} decided: {@code mean} for a BERT checkpoint without pooler, which is
    * how sentence encoders come and what they were trained for; else {@code cls}, the head of
    * Hugging Face's class.
+   *
+   * @throws org.sparkpeft.core.error.ConfigException if preferences are to be learnt and the model
+   *     is no decoder
    */
   public TaskConfig resolvedFor(ModelDirectory model) {
+    Preferences.requireDecoder(this, model);
     if (!pooling.equals("auto")) {
       return this;
     }
@@ -73,8 +86,13 @@ public record TaskConfig(String task, List<String> labels, String pooling, int m
       boolean bert = model.config().path("model_type").asText().equals("bert");
       boolean pooler =
           weights.contains("pooler.dense.weight") || weights.contains("bert.pooler.dense.weight");
-      return new TaskConfig(task, labels, bert && !pooler ? "mean" : "cls", maxLength);
+      return new TaskConfig(task, labels, bert && !pooler ? "mean" : "cls", maxLength, preference);
     }
+  }
+
+  /** Whether completions are preferred to others. */
+  public boolean isPreference() {
+    return kind().isPreference();
   }
 
   Task kind() {
@@ -93,7 +111,7 @@ public record TaskConfig(String task, List<String> labels, String pooling, int m
               pooling.equals("mean") ? HeadConfig.Kind.MEAN : HeadConfig.Kind.SEQUENCE, outputs());
       case TOKEN_CLASSIFICATION -> new HeadConfig(HeadConfig.Kind.TOKEN, outputs());
       case SENTENCE_EMBEDDING -> HeadConfig.NO_HEAD;
-      case TEXT_GENERATION, TEXT_TO_TEXT -> HeadConfig.LANGUAGE;
+      case TEXT_GENERATION, TEXT_TO_TEXT, DPO, IPO, ORPO, KTO -> HeadConfig.LANGUAGE;
     };
   }
 }

@@ -55,25 +55,29 @@ public record TrainingMemory(long values, long gradients, long moments) {
    */
   public static long activations(TunableModel model, int batch) {
     Objective objective = model.task().kind().objective(model.task());
-    long one = kept(model, objective.pairs(), 1);
-    long two = kept(model, objective.pairs(), 2);
+    long one = kept(model, objective, 1);
+    long two = kept(model, objective, 2);
     return one + (batch - 1) * (two - one);
   }
 
-  private static long kept(TunableModel model, boolean pairs, int size) {
+  private static long kept(TunableModel model, Objective objective, int size) {
     ComputeDevice device = model.device();
     device.bindThread();
     TunableModel started = model.started(0);
     ParameterVector values = started.initialParameters(0);
     int[] indices = IntStream.range(0, size).toArray();
     ExampleBatch batch =
-        ExampleBatch.of(new Texts(size, model.task().maxLength()), indices, pairs, model.padId());
+        ExampleBatch.of(
+            new Texts(size, model.task().maxLength()), indices, objective.pairs(), model.padId());
     FlatParameters flat = new FlatParameters(model.layout());
     flat.set(values.toArray());
     try (NDManager manager = device.newManager();
         NDManager step = manager.newSubManager();
         GradientScope scope = GradientScope.open()) {
-      BatchForward forward = started.forward(manager);
+      BatchForward forward =
+          objective
+              .judged(() -> started.forward(manager, started.below()))
+              .apply(started.forward(manager));
       NDArray leaf = flat.leaf(step, true);
       TuningContext context =
           new TuningContext(

@@ -78,6 +78,9 @@ public final class TunableModel implements AutoCloseable {
     this.peft = peft;
     this.device = device;
     this.backbone = backbone;
+    if (task.kind().isPreference()) {
+      Preferences.requireNoDropout(task, peft);
+    }
     this.savedNames = savedNames(peft, backbone);
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
     this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
@@ -116,6 +119,7 @@ public final class TunableModel implements AutoCloseable {
    */
   public static TunableModel load(
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
+    Preferences.requireDecoder(task, directory);
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
       return new TunableModel(directory, task, peft, device, backbone, AdapterStack.NONE);
@@ -170,6 +174,11 @@ public final class TunableModel implements AutoCloseable {
 
   private Set<String> savedPaths() {
     return saved.modules().stream().map(ModuleSpec::path).collect(Collectors.toSet());
+  }
+
+  /** The adapters under this model's own. */
+  AdapterStack below() {
+    return below;
   }
 
   /** Whether both use one loaded base, with one head. */

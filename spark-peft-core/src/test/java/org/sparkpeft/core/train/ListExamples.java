@@ -24,6 +24,14 @@ final class ListExamples implements TokenExamples {
     return add(first, second, new int[0], new float[0]);
   }
 
+  ListExamples addPreference(int[] chosen, int[] rejected, int promptLength) {
+    return add(chosen, rejected, new int[] {promptLength}, new float[0]);
+  }
+
+  ListExamples addJudged(int[] tokens, int[] mismatched, int promptLength, float desirable) {
+    return add(tokens, mismatched, new int[] {promptLength}, new float[] {desirable});
+  }
+
   private ListExamples add(int[] text, int[] second, int[] labels, float[] numbers) {
     tokens.add(text);
     pairs.add(second);

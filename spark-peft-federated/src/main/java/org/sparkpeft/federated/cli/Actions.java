@@ -135,6 +135,7 @@ public interface Actions {
    * @param options options of Spark's reader
    * @param text column of the text
    * @param textPair column of a second text, empty for none
+   * @param rejected column of the rejected completion, empty for none
    * @param label column of the label, empty for none
    */
   record InputData(
@@ -143,6 +144,7 @@ public interface Actions {
       Map<String, String> options,
       String text,
       String textPair,
+      String rejected,
       String label) {
     public InputData {
       options = Collections.unmodifiableMap(new TreeMap<>(options));

@@ -54,6 +54,7 @@ final class DataOptions {
             options.isEmpty() && as.equals(columns.format()) ? columns.options() : options,
             orElse(text, columns.text()),
             text.isEmpty() ? columns.textPair() : "",
+            text.isEmpty() ? columns.rejected() : "",
             orElse(label, columns.label())));
   }
 

@@ -245,7 +245,12 @@ final class FederatedActions implements Actions {
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
       try (ExampleShards shards =
           FederatedData.testShards(
-              rows, input.text(), input.textPair(), input.label(), adapter.runtime())) {
+              rows,
+              input.text(),
+              input.textPair(),
+              input.rejected(),
+              input.label(),
+              adapter.runtime())) {
         Evaluation evaluation =
             EvaluationJob.run(shards, adapter).values().stream()
                 .reduce(Evaluation::merge)
@@ -269,7 +274,13 @@ final class FederatedActions implements Actions {
     if (source instanceof AdapterSource.FromRun run && !run.recipe().data().test().isEmpty()) {
       var data = run.recipe().data();
       return new InputData(
-          data.test(), data.format(), data.options(), data.text(), data.textPair(), data.label());
+          data.test(),
+          data.format(),
+          data.options(),
+          data.text(),
+          data.textPair(),
+          data.rejected(),
+          data.label());
     }
     throw new ConfigException("--data", "name the data to evaluate on");
   }

@@ -25,7 +25,8 @@ final class ExampleEncoder {
   /** A client's rows. */
   ClientShard shard(String clientId, List<RawExample> rows) {
     Examples.Builder builder = Examples.builder();
-    for (RawExample row : rows) {
+    for (int i = 0; i < rows.size(); i++) {
+      RawExample row = rows.get(i);
       switch (task.task()) {
         case "text-classification" ->
             builder.addClass(tokenizer.encode(row.text()), row.targets().classIndex());
@@ -41,6 +42,16 @@ final class ExampleEncoder {
         case "text2text-generation" ->
             builder.addTargets(
                 tokenizer.encode(row.text()), WordTargets.target(tokenizer, task, row.pair()));
+        case "dpo", "ipo", "orpo" ->
+            PreferenceTargets.of(tokenizer, task, row.text())
+                .addPair(builder, row.pair(), row.rejected());
+        case "kto" ->
+            PreferenceTargets.of(tokenizer, task, row.text())
+                .addJudged(
+                    builder,
+                    row.pair(),
+                    rows.get((i + 1) % rows.size()).pair(),
+                    row.targets().classIndex() == 1);
         default -> throw new IllegalStateException("no encoding for task " + task.task());
       }
     }
@@ -50,7 +61,7 @@ final class ExampleEncoder {
 
   /** A text to continue, as a model reads it: without the token that ends texts, for a decoder. */
   int[] prompt(String text) {
-    return task.task().equals("text-generation")
+    return task.task().equals("text-generation") || task.isPreference()
         ? WordTargets.prompt(tokenizer, text)
         : tokenizer.encode(text);
   }

@@ -125,7 +125,8 @@ public final class ExampleShards implements AutoCloseable {
         column(rows, columns.text()),
         column(rows, columns.pair()),
         column(rows, columns.label()),
-        column(rows, columns.client()).cast("string"));
+        column(rows, columns.client()).cast("string"),
+        column(rows, columns.rejected()));
   }
 
   private static Column column(Dataset<Row> rows, String name) {

@@ -27,6 +27,9 @@ public final class ExecutorRuntime {
   /** Bases kept in a JVM: a notebook that tries many models does not hold all of them. */
   private static final int MAX_BASES = 4;
 
+  /** Tokens of a text that is cut later, where its parts are known. */
+  private static final int UNCUT = 1 << 20;
+
   private record Key(RuntimeSpec spec, ComputeDevice device) {
     /** What decides the tensors of the base and its head. */
     Base base() {
@@ -92,7 +95,9 @@ public final class ExecutorRuntime {
             sharing.model.withPeft(key.spec.peft()), sharing.encoder, StateBytes.EMPTY);
       }
     }
-    TextTokenizer tokenizer = TextTokenizer.open(directory, key.spec.task().maxLength());
+    TaskConfig task = key.spec.task();
+    TextTokenizer tokenizer =
+        TextTokenizer.open(directory, task.isPreference() ? UNCUT : task.maxLength());
     TunableModel model = TunableModel.load(directory, key.spec.task(), key.spec.peft(), key.device);
     return new ExecutorRuntime(
         model, new ExampleEncoder(tokenizer, key.spec.task()), StateBytes.EMPTY);

@@ -61,6 +61,13 @@ public record FederatedData(
     boolean hasLabel = ModelConfig.hasLabel(task);
     Census.LabelKind kind = labelKind(task);
     requirePairs(task, data.textPair());
+    DataColumns columns =
+        new DataColumns(
+            data.text(),
+            data.textPair(),
+            data.rejected(),
+            hasLabel ? data.label() : "",
+            hasColumn ? clients.column() : "");
     Census found =
         Census.take(train, "data.train", data.text(), data.textPair(), data.label(), kind);
     boolean hasClasses = kind == Census.LabelKind.CLASS || kind == Census.LabelKind.CLASSES;
@@ -70,20 +77,23 @@ public record FederatedData(
             rows ->
                 Census.take(rows, "data.test", data.text(), data.textPair(), data.label(), kind));
     tested.ifPresent(census -> requireKnown(census.labels(), labels));
+    if (ModelConfig.isPreference(task)) {
+      PreferenceRows.require(train, "data.train", columns);
+      test.ifPresent(rows -> PreferenceRows.require(rows, "data.test", columns));
+    }
     RuntimeSpec runtime =
         new RuntimeSpec(
             recipe.model().path(),
-            new TaskConfig(task, labels, recipe.model().pooling(), recipe.model().maxLength())
+            new TaskConfig(
+                    task,
+                    labels,
+                    recipe.model().pooling(),
+                    recipe.model().maxLength(),
+                    recipe.model().preference())
                 .resolvedFor(model),
             recipe.peft(),
             recipe.spark().taskCpus());
     RowReader reader = new RowReader(task, labels);
-    DataColumns columns =
-        new DataColumns(
-            data.text(),
-            data.textPair(),
-            hasLabel ? data.label() : "",
-            hasColumn ? clients.column() : "");
     long seed = recipe.run().seed();
     ExampleShards clientShards;
     if (hasColumn) {
@@ -121,16 +131,34 @@ public record FederatedData(
   /** Labelled rows to evaluate an existing adapter on, in blocks. */
   public static ExampleShards testShards(
       Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
+    return testShards(rows, text, pair, "", label, runtime);
+  }
+
+  /**
+   * Rows to evaluate an existing adapter on, in blocks.
+   *
+   * @param rejected column of the rejected completion, empty where there is none
+   */
+  public static ExampleShards testShards(
+      Dataset<Row> rows,
+      String text,
+      String pair,
+      String rejected,
+      String label,
+      RuntimeSpec runtime) {
     String task = runtime.task().task();
     boolean hasLabel = ModelConfig.hasLabel(task);
+    if (ModelConfig.isPreference(task)) {
+      requirePairs(task, pair);
+    }
+    DataColumns columns = new DataColumns(text, pair, rejected, hasLabel ? label : "", "");
     Census census = Census.take(rows, "--data", text, pair, label, labelKind(task));
     requireKnown(census.labels(), runtime.task().labels());
+    if (ModelConfig.isPreference(task)) {
+      PreferenceRows.require(rows, "--data", columns);
+    }
     return blocks(
-        rows,
-        census.rows(),
-        new DataColumns(text, pair, hasLabel ? label : "", ""),
-        new RowReader(task, runtime.task().labels()),
-        runtime);
+        rows, census.rows(), columns, new RowReader(task, runtime.task().labels()), runtime);
   }
 
   /**
@@ -140,11 +168,9 @@ public record FederatedData(
   private static ExampleShards blocks(
       Dataset<Row> rows, long count, DataColumns columns, RowReader reader, RuntimeSpec runtime) {
     int blocks = (int) Math.max(1, (count + TEST_BLOCK - 1) / TEST_BLOCK);
-    DataColumns withoutClient =
-        new DataColumns(columns.text(), columns.pair(), columns.label(), "");
     return ExampleShards.byPartitioner(
         rows,
-        withoutClient,
+        columns.withoutClient(),
         reader,
         runtime,
         0,
@@ -179,7 +205,7 @@ public record FederatedData(
   }
 
   private static void requirePairs(String task, String pair) {
-    boolean may = !ModelConfig.hasLabel(task);
+    boolean may = !ModelConfig.hasLabel(task) || ModelConfig.isLanguage(task);
     boolean must = may && !task.equals("text-generation");
     if (must && pair.isEmpty()) {
       throw new ConfigException(
@@ -195,8 +221,9 @@ public record FederatedData(
 
   private static Census.LabelKind labelKind(String task) {
     return switch (task) {
-      case "sentence-embedding", "text-generation", "text2text-generation" -> Census.LabelKind.NONE;
-      case "regression" -> Census.LabelKind.VALUE;
+      case "sentence-embedding", "text-generation", "text2text-generation", "dpo", "ipo", "orpo" ->
+          Census.LabelKind.NONE;
+      case "regression", "kto" -> Census.LabelKind.VALUE;
       case "multi-label-classification", "token-classification" -> Census.LabelKind.CLASSES;
       default -> Census.LabelKind.CLASS;
     };

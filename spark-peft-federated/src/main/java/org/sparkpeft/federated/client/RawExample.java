@@ -17,9 +17,10 @@ import org.sparkpeft.core.random.Philox;
  *
  * @param text first text
  * @param pair second text, empty when there is none
+ * @param rejected third text, empty when there is none
  * @param targets one class index, one regression value, or one 0/1 for each label
  */
-record RawExample(String text, String pair, Targets targets) {
+record RawExample(String text, String pair, String rejected, Targets targets) {
 
   /** A value-equal float array. */
   static final class Targets {
@@ -59,14 +60,10 @@ record RawExample(String text, String pair, Targets targets) {
    * content: the same for the same content wherever it came from.
    */
   String sortKey(long seed, int group) {
-    long hash =
-        Philox.mix(Philox.hash(text + '\u0001' + pair + '\u0001' + targets) ^ Philox.mix(seed));
-    return String.format(Locale.ROOT, "%08x%016x", group, hash)
-        + text
-        + '\u0001'
-        + pair
-        + '\u0001'
-        + targets;
+    String third = rejected.isEmpty() ? "" : '\u0001' + rejected;
+    String content = text + '\u0001' + pair + '\u0001' + targets + third;
+    long hash = Philox.mix(Philox.hash(content) ^ Philox.mix(seed));
+    return String.format(Locale.ROOT, "%08x%016x", group, hash) + content;
   }
 
   byte[] toBytes() {
@@ -75,6 +72,7 @@ record RawExample(String text, String pair, Targets targets) {
       DataOutputStream out = new DataOutputStream(bytes);
       writeText(out, text);
       writeText(out, pair);
+      writeText(out, rejected);
       out.writeInt(targets.values.length);
       for (float value : targets.values) {
         out.writeFloat(value);
@@ -89,6 +87,7 @@ record RawExample(String text, String pair, Targets targets) {
     try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
       String text = readText(in);
       String pair = readText(in);
+      String rejected = readText(in);
       int count = in.readInt();
       if (count < 0 || count > in.available() / Float.BYTES) {
         throw new IOException(count + " targets in " + in.available() + " bytes");
@@ -97,7 +96,7 @@ record RawExample(String text, String pair, Targets targets) {
       for (int i = 0; i < count; i++) {
         values[i] = in.readFloat();
       }
-      return new RawExample(text, pair, new Targets(values));
+      return new RawExample(text, pair, rejected, new Targets(values));
     } catch (IOException e) {
       throw new UncheckedIOException("a row is malformed", e);
     }

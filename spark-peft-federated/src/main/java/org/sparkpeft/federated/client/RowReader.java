@@ -10,8 +10,8 @@ import scala.collection.Iterable;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
- * Turns a row (text, pair, label, client) into a {@link RawExample}. Words of a pre-split text are
- * joined by {@link #WORD_SEPARATOR}.
+ * Turns a row (text, pair, label, client, rejected) into a {@link RawExample}. Words of a pre-split
+ * text are joined by {@link #WORD_SEPARATOR}.
  */
 final class RowReader implements Serializable {
   private static final long serialVersionUID = 1L;
@@ -30,7 +30,8 @@ final class RowReader implements Serializable {
   }
 
   /**
-   * @param row columns in the order text, pair, label, client; pair, label and client may be null
+   * @param row columns in the order text, pair, label, client, rejected; all but the text may be
+   *     null
    * @throws DataException if the text is null or the label unknown
    */
   RawExample read(Row row) {
@@ -40,7 +41,8 @@ final class RowReader implements Serializable {
     }
     String text = text(row.get(0));
     String pair = row.isNullAt(1) ? "" : text(row.get(1));
-    return new RawExample(text, pair, targets(row, text));
+    String rejected = row.isNullAt(4) ? "" : text(row.get(4));
+    return new RawExample(text, pair, rejected, targets(row, text));
   }
 
   private RawExample.Targets targets(Row row, String text) {
@@ -67,8 +69,9 @@ final class RowReader implements Serializable {
         }
         yield new RawExample.Targets(indices);
       }
-      case "sentence-embedding", "text-generation", "text2text-generation" ->
+      case "sentence-embedding", "text-generation", "text2text-generation", "dpo", "ipo", "orpo" ->
           new RawExample.Targets();
+      case "kto" -> new RawExample.Targets(PreferenceRows.desirable(row.get(2)) ? 1 : 0);
       default -> throw new IllegalStateException("no reader for task " + task);
     };
   }

@@ -42,6 +42,9 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     node.set("labels", JSON.valueToTree(runtime.task().labels()));
     node.put("pooling", runtime.task().pooling());
     node.put("max_length", runtime.task().maxLength());
+    if (runtime.task().isPreference()) {
+      node.set("preference", PreferenceJson.write(runtime.task().preference()));
+    }
     AtomicFiles.write(folder.resolve(FILE), node.toPrettyString().getBytes(StandardCharsets.UTF_8));
     AtomicFiles.write(
         folder.resolve("README.md"), readme(runtime).getBytes(StandardCharsets.UTF_8));
@@ -157,6 +160,7 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
         node.path("task").asText(),
         labels,
         node.path("pooling").asText("auto"),
-        node.path("max_length").asInt());
+        node.path("max_length").asInt(),
+        PreferenceJson.read(node.path("preference")));
   }
 }

@@ -23,15 +23,20 @@ record WordTargets(int[] tokens, int[] labels) {
   static WordTargets continuation(
       TextTokenizer tokenizer, TaskConfig task, String text, String continuation) {
     int[] start = prompt(tokenizer, text);
-    int[] more = continuation.isEmpty() ? new int[0] : tokenizer.encodeContinuation(continuation);
-    int[] all = Arrays.copyOf(start, start.length + more.length);
-    System.arraycopy(more, 0, all, start.length, more.length);
-    int[] tokens = cut(ended(all, tokenizer.endOfText()), task.maxLength());
+    int[] tokens = followed(tokenizer, task, start, continuation);
     int[] labels = tokens.clone();
     if (!continuation.isEmpty()) {
       Arrays.fill(labels, 0, Math.min(start.length, labels.length), IGNORED);
     }
     return new WordTargets(tokens, labels);
+  }
+
+  /** A prompt's tokens, those of its continuation and the end, cut at the task's length. */
+  static int[] followed(TextTokenizer tokenizer, TaskConfig task, int[] prompt, String more) {
+    int[] tokens = more.isEmpty() ? new int[0] : tokenizer.encodeContinuation(more);
+    int[] all = Arrays.copyOf(prompt, prompt.length + tokens.length);
+    System.arraycopy(tokens, 0, all, prompt.length, tokens.length);
+    return cut(ended(all, tokenizer.endOfText()), task.maxLength());
   }
 
   /** The tokens of a text that a decoder is to say, ended, cut at the task's length. */

@@ -16,9 +16,11 @@ import org.sparkpeft.core.error.Problems;
  *     orc}, {@code text}, or {@code table} for a table of the catalog
  * @param options options of Spark's reader, for example {@code header: true}
  * @param text column of the text
- * @param textPair column of a second text, tokenised as a pair with the first; empty when there is
- *     none
- * @param label column of the label; may be empty for {@code sentence-embedding}
+ * @param textPair column of a second text: the partner of a pair, or what to say after the first,
+ *     which of preferences is the chosen completion; empty when there is none
+ * @param rejected column of the rejected completion, for {@code dpo}, {@code ipo} and {@code orpo}
+ * @param label column of the label; may be empty for {@code sentence-embedding}; for {@code kto},
+ *     true or false
  * @param labels class names in index order; empty means the sorted distinct labels of the training
  *     data
  */
@@ -29,6 +31,7 @@ public record DataConfig(
     Map<String, String> options,
     String text,
     String textPair,
+    String rejected,
     String label,
     List<String> labels)
     implements Serializable {
@@ -52,6 +55,11 @@ public record DataConfig(
             textPair,
             "must differ from text")
         .require(
+            rejected.isEmpty() || (!rejected.equals(text) && !rejected.equals(textPair)),
+            "rejected",
+            rejected,
+            "must differ from text and text_pair")
+        .require(
             labels.stream().distinct().count() == labels.size(),
             "labels",
             labels,
@@ -61,10 +69,11 @@ public record DataConfig(
 
   public static DataConfig defaults() {
     return new DataConfig(
-        "train.jsonl", "test.jsonl", "json", Map.of(), "text", "", "label", List.of());
+        "train.jsonl", "test.jsonl", "json", Map.of(), "text", "", "", "label", List.of());
   }
 
   public DataConfig withPaths(String newTrain, String newTest) {
-    return new DataConfig(newTrain, newTest, format, options, text, textPair, label, labels);
+    return new DataConfig(
+        newTrain, newTest, format, options, text, textPair, rejected, label, labels);
   }
 }

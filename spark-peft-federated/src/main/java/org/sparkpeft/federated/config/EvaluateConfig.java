@@ -17,7 +17,18 @@ public record EvaluateConfig(
     int every, List<String> metrics, List<String> references, boolean perClient)
     implements Serializable {
   public static final List<String> METRICS =
-      List.of("accuracy", "macro_f1", "micro_f1", "mcc", "mse", "pearson", "perplexity", "loss");
+      List.of(
+          "accuracy",
+          "macro_f1",
+          "micro_f1",
+          "mcc",
+          "mse",
+          "pearson",
+          "perplexity",
+          "reward_margin",
+          "reward_chosen",
+          "reward_rejected",
+          "loss");
   public static final List<String> REFERENCES = List.of("baseline", "head_only", "central");
 
   public EvaluateConfig {

@@ -3,6 +3,7 @@ package org.sparkpeft.federated.config;
 import java.io.Serializable;
 import java.util.List;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.train.PreferenceConfig;
 
 /**
  * The frozen base model and the task it is tuned for.
@@ -13,8 +14,15 @@ import org.sparkpeft.core.error.Problems;
  * @param pooling how token vectors become one: {@code auto} (what the model was trained with),
  *     {@code cls} or {@code mean}
  * @param fuse also write {@code merged/}, the base model with the final adapter folded in
+ * @param preference how {@code dpo}, {@code ipo}, {@code orpo} and {@code kto} learn
  */
-public record ModelConfig(String path, String task, int maxLength, String pooling, boolean fuse)
+public record ModelConfig(
+    String path,
+    String task,
+    int maxLength,
+    String pooling,
+    boolean fuse,
+    PreferenceConfig preference)
     implements Serializable {
   public static final List<String> TASKS =
       List.of(
@@ -24,13 +32,19 @@ public record ModelConfig(String path, String task, int maxLength, String poolin
           "token-classification",
           "sentence-embedding",
           "text-generation",
-          "text2text-generation");
+          "text2text-generation",
+          "dpo",
+          "ipo",
+          "orpo",
+          "kto");
 
   /** Tasks that predict words. */
   private static final List<String> LANGUAGE = List.of("text-generation", "text2text-generation");
 
   public ModelConfig {
-    new Problems()
+    Problems problems = new Problems();
+    preference.check(problems, "preference.", task, maxLength);
+    problems
         .require(!path.isBlank(), "path", "\"" + path + "\"", "must name a model directory")
         .require(TASKS.contains(task), "task", task, "must be one of " + String.join(", ", TASKS))
         .require(
@@ -46,25 +60,35 @@ public record ModelConfig(String path, String task, int maxLength, String poolin
         .throwIfAny();
   }
 
+  /** With the usual settings where preferences are learnt. */
+  public ModelConfig(String path, String task, int maxLength, String pooling, boolean fuse) {
+    this(path, task, maxLength, pooling, fuse, PreferenceConfig.defaults());
+  }
+
   public static ModelConfig defaults() {
     return new ModelConfig("bundled:all-MiniLM-L6-v2", "text-classification", 64, "auto", false);
   }
 
-  /** Whether words are predicted, so that the data has no labels. */
+  /** Whether words are predicted. */
   public boolean isLanguage() {
     return isLanguage(task);
   }
 
   public static boolean isLanguage(String task) {
-    return LANGUAGE.contains(task);
+    return LANGUAGE.contains(task) || isPreference(task);
+  }
+
+  /** Whether completions are preferred to others, in {@code data.rejected} or by a label. */
+  public static boolean isPreference(String task) {
+    return PreferenceConfig.isFor(task);
   }
 
   /** Whether every example has a label of its own. */
   public static boolean hasLabel(String task) {
-    return !isLanguage(task) && !task.equals("sentence-embedding");
+    return task.equals("kto") || (!isLanguage(task) && !task.equals("sentence-embedding"));
   }
 
   public ModelConfig withPath(String newPath) {
-    return new ModelConfig(newPath, task, maxLength, pooling, fuse);
+    return new ModelConfig(newPath, task, maxLength, pooling, fuse, preference);
   }
 }

@@ -50,6 +50,25 @@ public record Recipe(
             "\"\"",
             "model.task " + model.task() + " needs the column of the label")
         .require(
+            data.rejected().isEmpty() != needsRejected(model.task()),
+            "data.rejected",
+            "\"" + data.rejected() + "\"",
+            needsRejected(model.task())
+                ? "model.task " + model.task() + " needs the column of the rejected completion"
+                : "is for model.task dpo, ipo and orpo")
+        .require(
+            !ModelConfig.isPreference(model.task()) || !data.textPair().isEmpty(),
+            "data.text_pair",
+            "\"\"",
+            "model.task "
+                + model.task()
+                + " needs the column of the completion (of pairs, of the chosen one)")
+        .require(
+            !ModelConfig.isLanguage(model.task()) || !evaluate.references().contains("head_only"),
+            "evaluate.references",
+            evaluate.references(),
+            "a language model has no head to train alone; leave head_only out")
+        .require(
             !clients.partition().equals("shard")
                 || data.labels().isEmpty()
                 || clients.labelsPerClient() <= data.labels().size(),
@@ -67,6 +86,10 @@ public record Recipe(
             spark.taskCpus(),
             "spark.master " + spark.master() + " has fewer cores, so no task would ever start")
         .throwIfAny();
+  }
+
+  private static boolean needsRejected(String task) {
+    return ModelConfig.isPreference(task) && !ModelConfig.hasLabel(task);
   }
 
   private static void checkCohort(Problems problems, ClientsConfig clients, RoundsConfig rounds) {

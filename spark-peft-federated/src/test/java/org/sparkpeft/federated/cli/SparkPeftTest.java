@@ -263,6 +263,7 @@ class SparkPeftTest {
                 Map.of("header", "true"),
                 "body",
                 "",
+                "",
                 "intent"));
   }
 
@@ -294,7 +295,7 @@ class SparkPeftTest {
                     List.of("no", "yes")),
                 List.of(),
                 Optional.of(
-                    new InputData("hdfs://x/d.json", "json", Map.of(), "body", "", "label")),
+                    new InputData("hdfs://x/d.json", "json", Map.of(), "body", "", "", "label")),
                 folder.resolve("o").toString(),
                 Recipe.defaults().spark()));
   }

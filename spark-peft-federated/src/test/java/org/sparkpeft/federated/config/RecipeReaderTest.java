@@ -106,7 +106,8 @@ class RecipeReaderTest {
         "evaluate: {metrics: accuracy} | evaluate.metrics: must be a list, in brackets, got"
             + " \"accuracy\"",
         "evaluate: {metrics: [f1]} | evaluate.metrics: each must be one of accuracy, macro_f1,"
-            + " micro_f1, mcc, mse, pearson, perplexity, loss, got f1",
+            + " micro_f1, mcc, mse, pearson, perplexity,"
+            + " reward_margin, reward_chosen, reward_rejected, loss, got f1",
         "peft: {peft_type: LORRA} | peft.peft_type: no method has this name; did you mean LORA?, got \"LORRA\"",
         "peft: {target_modules: 7} | peft.target_modules: must be a list of module names or one"
             + " string, got 7",

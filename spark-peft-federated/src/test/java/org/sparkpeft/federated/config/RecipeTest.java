@@ -20,6 +20,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.sparkpeft.core.train.PreferenceConfig;
 
 class RecipeTest {
   private static final Path BASE = Path.of("/recipes");
@@ -27,9 +28,11 @@ class RecipeTest {
   private static final String EVERY_KEY =
       """
       run: {name: other, dir: /elsewhere, seed: 8}
-      model: {path: /m, task: multi-label-classification, max_length: 65, pooling: cls, fuse: true}
+      model: {path: /m, task: dpo, max_length: 65, pooling: cls, fuse: true,
+        preference: {loss_type: robust, beta: 0.2, label_smoothing: 0.1, reference_free: true,
+          rpo_alpha: 0.5, max_prompt_length: 40}}
       data: {train: /a, test: /b, format: csv, options: {header: true, sep: ;}, text: t,
-        text_pair: u, label: y, labels: [p, q, r]}
+        text_pair: u, rejected: v, label: y, labels: [p, q, r]}
       clients: {partition: quantity, column: c, count: 21, concentration: 0.6, labels_per_client: 3,
         min_examples: 2}
       peft: {peft_type: LORA, r: 9, lora_alpha: 17, lora_dropout: 0.1, target_modules: all-linear,
@@ -75,13 +78,24 @@ class RecipeTest {
         .containsAll(defaults.keySet())
         .containsAll(RecipeKeys.all().stream().filter(key -> !key.startsWith("peft.")).toList());
     // Other methods have keys of their own; lora_bias goes without use_dora; of the two ways to
-    // size a cohort only one can be set.
+    // size a cohort only one can be set; weights of examples are for kto.
     assertThat(defaults.keySet())
         .filteredOn(key -> changed.getOrDefault(key, "").equals(defaults.get(key)))
-        .containsExactlyInAnyOrder("peft.peft_type", "peft.lora_bias", "rounds.participation");
+        .containsExactlyInAnyOrder(
+            "peft.peft_type",
+            "peft.lora_bias",
+            "rounds.participation",
+            "model.preference.desirable_weight",
+            "model.preference.undesirable_weight");
     assertThat(read("data: {train: /a, test: ''}\nrounds: {participation: 0.3}").rounds())
         .extracting(RoundsConfig::participation)
         .isEqualTo(0.3);
+    assertThat(
+            read("data: {train: /a, test: '', text_pair: b}\nclients: {partition: iid}\nmodel: {task: kto, preference: "
+                    + "{desirable_weight: 2, undesirable_weight: 3}}")
+                .model()
+                .preference())
+        .isEqualTo(new PreferenceConfig("auto", 0.1, 0, 2, 3, false, 0, 0));
   }
 
   @Test
@@ -128,6 +142,7 @@ class RecipeTest {
               Map.of("sep", odd, odd, "x"),
               odd,
               "pair",
+              "",
               odd,
               List.of(odd));
       Recipe changed = recipe.withPlaces(recipe.run(), recipe.model(), data);
@@ -178,6 +193,7 @@ class RecipeTest {
             "quickstart.yaml",
             "intents-snips.yaml",
             "intents-banking77.yaml",
+            "preferences.yaml",
             "cross-silo.yaml",
             "cross-device.yaml");
     assertThat(recipe.data().train()).isEqualTo("bundled:support-requests/train.jsonl");

@@ -36,7 +36,7 @@ public final class ClientParameters {
     this.capacity = capacity;
     int size = Math.multiplyExact(Math.multiplyExact(layout.size(), capacity), Float.BYTES);
     this.bytes =
-        ByteBuffer.allocateDirect(Math.addExact(size, ALIGNMENT))
+        ByteBuffer.allocateDirect(Math.addExact(size, 2 * ALIGNMENT)) // slices lose both ends
             .alignedSlice(ALIGNMENT)
             .slice(0, size)
             .order(ByteOrder.nativeOrder());

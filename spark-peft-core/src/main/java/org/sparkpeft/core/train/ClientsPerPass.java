@@ -35,11 +35,8 @@ public record ClientsPerPass(int number) implements Serializable {
     if (value.equals("auto")) {
       return AUTO;
     }
-    if (value instanceof Number number
-        && (number instanceof Integer || number instanceof Long)
-        && number.longValue() >= 1
-        && number.longValue() <= MOST) {
-      return new ClientsPerPass(number.intValue());
+    if (value instanceof Number && value.toString().matches("[1-9]\\d?")) {
+      return new ClientsPerPass(Integer.parseInt(value.toString()));
     }
     throw wrong(value);
   }

@@ -289,7 +289,9 @@ public final class ClientPass {
     }
   }
 
-  /** Each client's mean loss; empty where its labels do not fit the task, which ends its training. */
+  /**
+   * Each client's mean loss; empty where its labels do not fit the task, which ends its training.
+   */
   private List<Optional<NDArray>> losses(
       NDManager step, NDList outputs, TokenBatch tokens, List<Due> together) {
     List<Optional<NDArray>> losses = new ArrayList<>();

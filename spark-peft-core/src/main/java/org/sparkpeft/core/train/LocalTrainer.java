@@ -24,8 +24,8 @@ import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * Trains and evaluates on the examples of one client. Keeps no state between calls, so one trainer
- * may serve any number of threads; optimiser moments start at zero in every call.
- * {@link ClientPass} trains several clients at once.
+ * may serve any number of threads; optimiser moments start at zero in every call. {@link
+ * ClientPass} trains several clients at once.
  */
 public final class LocalTrainer {
   private static final int EVALUATION_BATCH = 64;

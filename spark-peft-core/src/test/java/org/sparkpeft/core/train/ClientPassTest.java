@@ -204,7 +204,8 @@ class ClientPassTest {
       List<ClientPass.Outcome> first = new ClientPass(model, TRAINING).train(clients);
       List<ClientPass.Outcome> again = new ClientPass(model, TRAINING).train(clients);
       for (int i = 0; i < clients.size(); i++) {
-        assertThat(again.get(i).result().parameters()).isEqualTo(first.get(i).result().parameters());
+        assertThat(again.get(i).result().parameters())
+            .isEqualTo(first.get(i).result().parameters());
       }
     }
   }
@@ -221,9 +222,7 @@ class ClientPassTest {
           3,
           new ClientPass.Client(
               ParameterVector.of(model.layout(), huge), examples.get(3), plan(3, 0)));
-      clients.set(
-          5,
-          new ClientPass.Client(clients.get(5).start(), new ListExamples(), plan(5, 0)));
+      clients.set(5, new ClientPass.Client(clients.get(5).start(), new ListExamples(), plan(5, 0)));
       AtomicInteger asked = new AtomicInteger();
       LocalPlan cancelled =
           new LocalPlan(11, 2, "client-2", 0.2, 0.7, 0, () -> asked.incrementAndGet() > 4);

@@ -146,7 +146,9 @@ final class BenchCommand {
           .benchClients(
               read,
               new Actions.ClientBenchOptions(
-                  clients, turns, context.json() ? line -> {} : context.shell().progress()::println));
+                  clients,
+                  turns,
+                  context.json() ? line -> {} : context.shell().progress()::println));
     }
   }
 

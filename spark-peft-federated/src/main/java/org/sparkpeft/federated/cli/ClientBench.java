@@ -49,12 +49,17 @@ import org.sparkpeft.merge.compress.PayloadHeader;
 final class ClientBench {
   static final List<String> COLUMNS =
       List.of(
-          "turn", "one_by_one_clients_per_minute", "shared_clients_per_minute", "ratio", "loss_gap");
+          "turn",
+          "one_by_one_clients_per_minute",
+          "shared_clients_per_minute",
+          "ratio",
+          "loss_gap");
 
   private static final List<String> WORDS =
       List.of(
           "the", "city", "water", "music", "house", "story", "river", "game", "school", "light",
-          "world", "market", "train", "family", "garden", "winter", "money", "book", "party", "road");
+          "world", "market", "train", "family", "garden", "winter", "money", "book", "party",
+          "road");
 
   private static final int LABELS = 4;
 
@@ -71,10 +76,8 @@ final class ClientBench {
 
   /** One row for each turn, and one with the medians. */
   List<Map<String, Object>> run(SparkSession session, Consumer<String> progress) {
-    try (FederatedData data =
-        FederatedData.prepare(texts(session), Optional.empty(), recipe)) {
-      TunableModel model =
-          ExecutorRuntime.of(data.runtime()).model().started(recipe.run().seed());
+    try (FederatedData data = FederatedData.prepare(texts(session), Optional.empty(), recipe)) {
+      TunableModel model = ExecutorRuntime.of(data.runtime()).model().started(recipe.run().seed());
       model
           .whyOneByOne()
           .ifPresent(
@@ -113,7 +116,10 @@ final class ClientBench {
                 Math.abs(alone.loss - together.loss) / alone.loss));
         progress.accept(
             String.format(
-                Locale.ROOT, "turn %d: %.2f times as many", turn, alone.seconds / together.seconds));
+                Locale.ROOT,
+                "turn %d: %.2f times as many",
+                turn,
+                alone.seconds / together.seconds));
       }
     }
     rows.add(

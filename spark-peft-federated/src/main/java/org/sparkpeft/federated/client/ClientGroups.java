@@ -25,9 +25,7 @@ public final class ClientGroups {
     List<String> bySize =
         cohort.stream()
             .sorted(
-                Comparator.comparingLong(sizes)
-                    .reversed()
-                    .thenComparing(Comparator.naturalOrder()))
+                Comparator.comparingLong(sizes).reversed().thenComparing(Comparator.naturalOrder()))
             .toList();
     List<List<String>> groups = new ArrayList<>();
     for (int from = 0; from < bySize.size(); from += clients) {

@@ -32,8 +32,7 @@ final class PartitionsTogether implements PartitionCoalescer, Serializable {
             .map(group -> new TreeSet<>(group).stream().mapToInt(Integer::intValue).toArray())
             .toArray(int[][]::new);
     return rdd.rdd()
-        .coalesce(
-            numbers.length, false, Option.apply(new PartitionsTogether(numbers)), null)
+        .coalesce(numbers.length, false, Option.apply(new PartitionsTogether(numbers)), null)
         .toJavaRDD();
   }
 

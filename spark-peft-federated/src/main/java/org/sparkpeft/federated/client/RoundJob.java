@@ -54,7 +54,7 @@ public final class RoundJob implements AutoCloseable {
             : clients.together(order.groups());
     JavaRDD<byte[]> results =
         shards.mapPartitions(
-                new TrainClients(runtime, order, store, this.update, this.snapshot, heartbeat));
+            new TrainClients(runtime, order, store, this.update, this.snapshot, heartbeat));
     results.setName(trainingName);
     this.clientsOfTask = new TreeMap<>();
     if (order.groups().isEmpty()) {

@@ -95,8 +95,7 @@ final class Federation {
     int wanted = recipe.train().clientsPerPass().clients(recipe.train().batchSize());
     Optional<String> reason = model.whyOneByOne();
     if (wanted > 1 && reason.isPresent()) {
-      LOG.warn(
-          "train.clients_per_pass: clients are trained one by one, since {}", reason.get());
+      LOG.warn("train.clients_per_pass: clients are trained one by one, since {}", reason.get());
       return 1;
     }
     return wanted;

@@ -11,7 +11,8 @@ import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.merge.compress.CodecConfig;
 
 class ClientGroupsTest {
-  private static final Map<String, Long> SIZES = Map.of("a", 3L, "b", 9L, "c", 3L, "d", 1L, "e", 7L);
+  private static final Map<String, Long> SIZES =
+      Map.of("a", 3L, "b", 9L, "c", 3L, "d", 1L, "e", 7L);
 
   @Test
   void neighboursBySizeAreTogetherWhateverTheirOrder() {

@@ -36,6 +36,11 @@ interface Architecture {
     return false;
   }
 
+  /** Whether every linear layer sees one row for each text, see {@link Backbone}. */
+  default boolean isRowByRow() {
+    return true;
+  }
+
   /**
    * The computation over loaded layers.
    *

@@ -39,6 +39,14 @@ public interface Backbone extends AutoCloseable {
   }
 
   /**
+   * Whether every linear layer sees {@code [batch, ...]}, each text in its own row; not so where a
+   * layer also reads something that all texts have in common, such as distances.
+   */
+  default boolean isRowByRow() {
+    return true;
+  }
+
+  /**
    * Last hidden states: of an encoder or a decoder, or of the decoder where there are both.
    *
    * @return {@code [batch, virtual tokens + seq, hidden]}; rows of padding mean nothing

@@ -124,6 +124,12 @@ record DebertaV2Model(
         : List.of(table);
   }
 
+  /** Queries and keys of distances are the same for all texts. */
+  @Override
+  public boolean isRowByRow() {
+    return false;
+  }
+
   @Override
   public PositionScores positionScores(EncoderConfig config, String prefix, FrozenLayers frozen) {
     Embedding table = frozen.embedding(prefix + DISTANCES);

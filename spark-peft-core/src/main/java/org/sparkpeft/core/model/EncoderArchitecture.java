@@ -71,6 +71,11 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
   }
 
   @Override
+  public boolean isRowByRow() {
+    return family.isRowByRow();
+  }
+
+  @Override
   public Network network(HeadConfig head, FrozenLayers layers, NDManager manager) {
     AttentionKernel attention =
         new AttentionKernel(

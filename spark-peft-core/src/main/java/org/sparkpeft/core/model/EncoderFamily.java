@@ -36,6 +36,11 @@ interface EncoderFamily {
     return PositionScores.NONE;
   }
 
+  /** Whether {@link #positionScores} leave the layers alone, see {@link Backbone#isRowByRow}. */
+  default boolean isRowByRow() {
+    return true;
+  }
+
   /** Modules of the encoder that {@link #positionScores} needs. */
   default List<ModuleSpec> positionModules(EncoderConfig config, String prefix) {
     return List.of();

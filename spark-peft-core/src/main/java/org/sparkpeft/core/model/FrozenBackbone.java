@@ -92,6 +92,11 @@ final class FrozenBackbone implements Backbone {
   }
 
   @Override
+  public boolean isRowByRow() {
+    return architecture.isRowByRow();
+  }
+
+  @Override
   public NDArray forward(NDManager step, ModelInput input, Tuning tuning, KeyValueCache cache) {
     try {
       return network.hidden(new Pass(step, tuning, cache), input);

@@ -188,6 +188,12 @@ record SwinModel(
         ModuleSpec.linear(path + "output.dense", intermediate(stage), hidden));
   }
 
+  /** Attention goes window by window. */
+  @Override
+  public boolean isRowByRow() {
+    return false;
+  }
+
   @Override
   public Network network(HeadConfig head, FrozenLayers frozen, NDManager manager) {
     return new SwinEncoder(this, head, frozen, manager);

@@ -1,5 +1,6 @@
 package org.sparkpeft.core.model;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
@@ -60,6 +61,31 @@ public final class TokenBatch implements ModelInput {
   /** Sequences padded on the left, so that all end at the same place, as generation needs. */
   public static TokenBatch leftPadded(List<int[]> sequences, int padId) {
     return padded(sequences, List.of(), padId, true);
+  }
+
+  /**
+   * The examples of several batches as one, padded on the right to the longest of all.
+   *
+   * @param parts without segments, given positions and documents, and not padded on the left
+   */
+  public static TokenBatch joined(List<TokenBatch> parts, int padId) {
+    List<int[]> sequences = new ArrayList<>();
+    List<Integer> tasks = new ArrayList<>();
+    List<TokenBatch> targets = new ArrayList<>();
+    for (TokenBatch part : parts) {
+      if (part.leftPadded
+          || part.tokenTypes.length + part.positions.length + part.documents.length > 0) {
+        throw new IllegalArgumentException("only batches of plain tokens can be joined");
+      }
+      for (int row = 0; row < part.size(); row++) {
+        sequences.add(Arrays.copyOf(part.inputIds[row], part.lengths[row]));
+        tasks.add(part.tasks[row]);
+      }
+      part.target.ifPresent(targets::add);
+    }
+    TokenBatch all =
+        of(sequences, padId).withTasks(tasks.stream().mapToInt(Integer::intValue).toArray());
+    return targets.isEmpty() ? all : all.withTarget(joined(targets, padId));
   }
 
   private static TokenBatch padded(

@@ -197,6 +197,41 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
     return modifications;
   }
 
+  @Override
+  public Optional<String> whyOneByOne() {
+    if (config.loraDropout() > 0) {
+      return Optional.of("lora_dropout is " + config.loraDropout() + ", not 0");
+    }
+    if (config.useDora()) {
+      return Optional.of("use_dora has no form for several clients at once");
+    }
+    if (config.loraBias() || !config.bias().equals("none")) {
+      return Optional.of("biases are trained (bias, lora_bias)");
+    }
+    return sites.stream().anyMatch(LoraSite::isEmbedding)
+        ? Optional.of("target_modules has an embedding")
+        : Optional.empty();
+  }
+
+  @Override
+  public List<Modification> modificationsByClient(
+      MethodTensors tensors, ClientRows rows, TuningContext context) {
+    List<Modification> modifications = new ArrayList<>();
+    for (LoraSite site : sites) {
+      LoraByClient forward =
+          new LoraByClient(
+              site,
+              rows,
+              frozen(site.nameA()) ? tensors.state(site.nameA()) : tensors.parameter(site.nameA()),
+              tensors.parameter(site.nameB()),
+              replacesBase(site) ? tensors.state(site.nameStartA()) : null,
+              replacesBase(site) ? tensors.state(site.nameStartB()) : null);
+      modifications.add(
+          new Modification.OnLinear(site.path(), Insertion.PARALLEL, forward::linear));
+    }
+    return modifications;
+  }
+
   private LoraForward forward(LoraSite site, MethodTensors tensors, TuningContext context) {
     boolean drops = context.training() && config.loraDropout() > 0 && !site.isEmbedding();
     Philox random = context.random().child(Philox.hash(site.path()));

@@ -45,6 +45,28 @@ public interface AttachedMethod {
    */
   List<Modification> modifications(MethodTensors tensors, TuningContext context);
 
+  /**
+   * Why several clients cannot share a forward pass, see {@link #modificationsByClient}; empty if
+   * they can. Such a method's observer does nothing, and its effect is random in no way.
+   */
+  default Optional<String> whyOneByOne() {
+    return Optional.of("it has no form for several clients at once");
+  }
+
+  /**
+   * What the method does in one forward pass that several clients share, each with parameters of
+   * its own on its own rows of the batch. Each client's outputs must be, up to rounding, those that
+   * {@link #modifications} gives it alone. Not called where {@link #whyOneByOne} has a reason.
+   *
+   * @param tensors every parameter with the client in front, {@code [clients, ...]}; the state is
+   *     the same for all and has no such dimension
+   * @param rows which rows are whose
+   */
+  default List<Modification> modificationsByClient(
+      MethodTensors tensors, ClientRows rows, TuningContext context) {
+    throw new UnsupportedOperationException("clients of this method are trained one by one");
+  }
+
   /** Positions of the model that go to virtual tokens or prefixes instead of text. */
   default int virtualTokens() {
     return 0;

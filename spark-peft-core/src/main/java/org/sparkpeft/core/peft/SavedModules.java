@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.nn.Embedding;
@@ -86,6 +87,38 @@ public final class SavedModules {
                 new Modification.OnNorm(
                     path, Insertion.WEIGHT, (below, layer, x) -> layer.with(weight, bias).apply(x));
           });
+    }
+    return replaced;
+  }
+
+  /** Why several clients cannot share a forward pass; empty if they can. */
+  public Optional<String> whyOneByOne() {
+    return modules.stream()
+        .filter(module -> module.kind() != ModuleSpec.Kind.LINEAR)
+        .findFirst()
+        .map(module -> module.path() + " is trained in full and is no linear layer");
+  }
+
+  /**
+   * {@link #modifications} for several clients at once, each with its own copies.
+   *
+   * @param parameters with the client in front, {@code [clients, ...]}
+   */
+  public List<Modification> modificationsByClient(
+      Map<String, NDArray> parameters, ClientRows rows) {
+    MethodTensors tensors = new MethodTensors(parameters, Map.of());
+    List<Modification> replaced = new ArrayList<>();
+    for (ModuleSpec module : modules) {
+      NDArray weights = tensors.parameter(module.path() + ".weight"); // [clients, out, in]
+      NDArray biases = parameters.get(module.path() + ".bias"); // [clients, out]
+      replaced.add(
+          new Modification.OnLinear(
+              module.path(),
+              Insertion.WEIGHT,
+              (below, layer, x) -> {
+                NDArray y = ClientRows.product(rows.blocks(x), weights);
+                return rows.rows(biases == null ? y : y.add(biases.expandDims(1)), x.getShape());
+              }));
     }
     return replaced;
   }

@@ -20,17 +20,14 @@ import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.Probes;
 import org.sparkpeft.core.peft.StepObserver;
-import org.sparkpeft.core.peft.TrainingSpan;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * Trains and evaluates on the examples of one client. Keeps no state between calls, so one trainer
- * may serve any number of threads; optimiser moments start at zero in every call.
- *
- * <p>An update is, in this order: mean gradient of the accumulated batches, plus {@code mu (p -
- * start)}; check that it is finite; clip its norm; optimiser step at the scheduled rate.
+ * may serve any number of threads; optimiser moments start at zero in every call. {@link
+ * ClientPass} trains several clients at once.
  */
 public final class LocalTrainer {
   private static final int EVALUATION_BATCH = 64;
@@ -69,6 +66,16 @@ public final class LocalTrainer {
     return objective.judged(() -> model.forward(manager, reference));
   }
 
+  /** The batches of passes over a client's examples. */
+  UpdateBatches batches(TokenExamples examples, LocalPlan plan) {
+    return new PassBatches(
+        examples,
+        config,
+        objective.pairs(),
+        updatesPerPass(examples.size()),
+        ClientTraining.random(plan));
+  }
+
   /** Optimiser updates that training on this many examples will make. */
   public int plannedUpdates(int numExamples) {
     return config.localSteps() > 0
@@ -94,14 +101,7 @@ public final class LocalTrainer {
    */
   public LocalResult train(ParameterVector start, TokenExamples examples, LocalPlan plan) {
     requireExamples(examples);
-    UpdateBatches batches =
-        new PassBatches(
-            examples, config, objective.pairs(), updatesPerPass(examples.size()), random(plan));
-    return run(start, examples, plan, plannedUpdates(examples.size()), batches);
-  }
-
-  private static Philox random(LocalPlan plan) {
-    return Philox.of(plan.seed(), "client", plan.round(), Philox.hash(plan.clientId()));
+    return run(start, examples, plan, plannedUpdates(examples.size()), batches(examples, plan));
   }
 
   /**
@@ -128,16 +128,10 @@ public final class LocalTrainer {
       UpdateBatches batches) {
     requireLayout(start);
     long began = System.nanoTime();
-    float[] parameters = start.toArray();
-    float[] anchor = plan.proximalMu() > 0 ? start.toArray() : new float[0];
-    float[] gradient = new float[parameters.length];
     FlatParameters flat = new FlatParameters(model.layout());
-    Optimizer optimizer = Optimizer.of(config, model.layout(), model.roles());
-    StepObserver observer = observer(plan, updates);
-    MethodState state = model.state();
-    Philox dropout = random(plan).child(-1);
-    List<Double> losses = new ArrayList<>();
-    long tokens = 0;
+    ClientTraining training =
+        new ClientTraining(model, config, start, examples, plan, updates, batches);
+    Philox dropout = ClientTraining.random(plan).child(-1);
     model.device().bindThread();
     try (NDManager manager = model.device().newManager()) {
       NDManager frozen = manager.newSubManager();
@@ -146,70 +140,33 @@ public final class LocalTrainer {
           updates > updatesPerPass(examples.size()) && FixedFeatures.fit(model, examples.size())
               ? FixedFeatures.of(model, examples, manager)
               : judged.apply(model.forward(frozen));
-      for (int update = 0; update < updates; update++) {
-        if (plan.cancelled().getAsBoolean()) {
-          throw new CancellationException(
-              "training of client " + plan.clientId() + " was cancelled in update " + update);
-        }
-        Arrays.fill(gradient, 0);
-        flat.set(parameters);
-        List<int[]> group = batches.of(update);
+      while (training.goesOn()) {
+        List<int[]> group = training.begin();
+        flat.set(training.parameters());
         Map<String, float[]> probes = new TreeMap<>();
         for (int micro = 0; micro < group.size(); micro++) {
           ExampleBatch batch = model.batch(examples, group.get(micro), objective.pairs());
-          Philox random = dropout.child(update).child(micro);
           double loss =
               addGradient(
                   manager,
                   flat,
                   batch,
                   forward,
-                  random,
+                  dropout.child(training.update()).child(micro),
                   1f / group.size(),
-                  gradient,
-                  Probing.of(observer, update, probes));
-          requireFinite("the loss", loss, update, plan);
-          losses.add(loss);
-          tokens += batch.tokens().tokens();
+                  training.gradient(),
+                  Probing.of(training.observer(), training.update(), probes));
+          training.saw(loss, batch.tokens().tokens());
         }
-        addProximal(gradient, parameters, anchor, (float) plan.proximalMu());
-        double norm = norm(gradient);
-        requireFinite("the gradient's norm", norm, update, plan);
-        clip(gradient, norm);
-        double rate = rate(plan, update, updates);
-        StepObserver.Update seen =
-            new StepObserver.Update(
-                update, model.layout(), parameters, gradient, probes, rate, optimizer);
-        observer.beforeStep(seen);
-        optimizer.step(parameters, gradient, rate);
-        Optional<MethodState> changed = observer.afterStep(seen);
+        Optional<MethodState> changed = training.step(probes);
         if (changed.isPresent()) {
-          state = changed.get();
           frozen.close();
           frozen = manager.newSubManager();
-          forward = judged.apply(model.withState(state).forward(frozen));
+          forward = judged.apply(model.withState(changed.get()).forward(frozen));
         }
       }
     }
-    ParameterVector trained = ParameterVector.wrap(start.layout(), parameters);
-    if (!trained.isFinite()) {
-      throw new NonFiniteException("a parameter", Double.NaN, updates - 1, plan.clientId());
-    }
-    return new LocalResult(
-        trained,
-        state,
-        observer.report(),
-        examples.size(),
-        updates,
-        losses,
-        tokens,
-        System.nanoTime() - began);
-  }
-
-  private StepObserver observer(LocalPlan plan, int updates) {
-    TrainingSpan span =
-        new TrainingSpan(updates, plan.progressStart(), plan.progressEnd(), plan.alone());
-    return model.method().observer(model.state(), span, model.layout(), model.backbone()::frozen);
+    return training.result(System.nanoTime() - began);
   }
 
   /**
@@ -255,41 +212,6 @@ public final class LocalTrainer {
       probes.addGradients(factor, probing.sums());
       return loss.getFloat();
     }
-  }
-
-  private static void addProximal(float[] gradient, float[] now, float[] start, float mu) {
-    if (mu > 0) {
-      for (int i = 0; i < gradient.length; i++) {
-        gradient[i] += mu * (now[i] - start[i]);
-      }
-    }
-  }
-
-  private static double norm(float[] gradient) {
-    double sum = 0;
-    for (float g : gradient) {
-      sum += (double) g * g;
-    }
-    return Math.sqrt(sum);
-  }
-
-  private void clip(float[] gradient, double norm) {
-    if (config.maxGradNorm() > 0 && norm > config.maxGradNorm()) {
-      float factor = (float) (config.maxGradNorm() / norm);
-      for (int i = 0; i < gradient.length; i++) {
-        gradient[i] *= factor;
-      }
-    }
-  }
-
-  private double rate(LocalPlan plan, int update, int updates) {
-    boolean whole = config.scheduleScope().equals("round");
-    double from = whole ? 0 : plan.progressStart();
-    double length = (whole ? 1 : plan.progressEnd()) - from;
-    double start = from + length * update / updates;
-    double end = from + length * (update + 1) / updates;
-    return config.learningRate()
-        * Schedule.named(config.schedule()).factor(start, end, config.warmupRatio());
   }
 
   /**
@@ -405,22 +327,16 @@ public final class LocalTrainer {
     }
   }
 
-  private static void requireExamples(TokenExamples examples) {
+  static void requireExamples(TokenExamples examples) {
     if (examples.size() == 0) {
       throw new DataException("there are no examples; a client needs at least one");
     }
   }
 
-  private void requireLayout(ParameterVector parameters) {
+  void requireLayout(ParameterVector parameters) {
     if (!parameters.layout().equals(model.layout())) {
       throw new IllegalArgumentException(
           "parameters have " + parameters.layout() + ", the model " + model.layout());
-    }
-  }
-
-  private static void requireFinite(String what, double value, int update, LocalPlan plan) {
-    if (!Double.isFinite(value)) {
-      throw new NonFiniteException(what, value, update, plan.clientId());
     }
   }
 }

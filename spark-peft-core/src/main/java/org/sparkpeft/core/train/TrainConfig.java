@@ -25,6 +25,8 @@ import org.sparkpeft.core.error.Problems;
  *     runs a whole schedule
  * @param warmupRatio fraction of the schedule spent rising linearly from 0
  * @param lengthBuckets group examples of similar length in batches, which saves computing padding
+ * @param clientsPerPass clients that share passes through the base; how many changes the last bits
+ *     of a result and nothing else
  */
 public record TrainConfig(
     int localEpochs,
@@ -41,7 +43,8 @@ public record TrainConfig(
     String schedule,
     String scheduleScope,
     double warmupRatio,
-    boolean lengthBuckets)
+    boolean lengthBuckets,
+    ClientsPerPass clientsPerPass)
     implements Serializable {
 
   public TrainConfig {
@@ -101,58 +104,77 @@ public record TrainConfig(
         .throwIfAny();
   }
 
+  /** Clients one by one. */
+  public TrainConfig(
+      int localEpochs,
+      int localSteps,
+      int batchSize,
+      int gradientAccumulationSteps,
+      String optimizer,
+      double learningRate,
+      double weightDecay,
+      double adamBeta1,
+      double adamBeta2,
+      double adamEpsilon,
+      double maxGradNorm,
+      String schedule,
+      String scheduleScope,
+      double warmupRatio,
+      boolean lengthBuckets) {
+    this(
+        localEpochs,
+        localSteps,
+        batchSize,
+        gradientAccumulationSteps,
+        optimizer,
+        learningRate,
+        weightDecay,
+        adamBeta1,
+        adamBeta2,
+        adamEpsilon,
+        maxGradNorm,
+        schedule,
+        scheduleScope,
+        warmupRatio,
+        lengthBuckets,
+        ClientsPerPass.ONE);
+  }
+
   public static TrainConfig defaults() {
     return new TrainConfig(
         1, 0, 8, 1, "adamw", 3e-3, 0.01, 0.9, 0.999, 1e-8, 1.0, "rex", "federation", 0, true);
   }
 
   public TrainConfig withLocalEpochs(int epochs) {
-    return new TrainConfig(
-        epochs,
-        localSteps,
-        batchSize,
-        gradientAccumulationSteps,
-        optimizer,
-        learningRate,
-        weightDecay,
-        adamBeta1,
-        adamBeta2,
-        adamEpsilon,
-        maxGradNorm,
-        schedule,
-        scheduleScope,
-        warmupRatio,
-        lengthBuckets);
+    return with(epochs, localSteps, batchSize, learningRate, clientsPerPass);
   }
 
   /** The same, for so many updates instead of epochs. */
   public TrainConfig withLocalSteps(int steps) {
-    return new TrainConfig(
-        localEpochs,
-        steps,
-        batchSize,
-        gradientAccumulationSteps,
-        optimizer,
-        learningRate,
-        weightDecay,
-        adamBeta1,
-        adamBeta2,
-        adamEpsilon,
-        maxGradNorm,
-        schedule,
-        scheduleScope,
-        warmupRatio,
-        lengthBuckets);
+    return with(localEpochs, steps, batchSize, learningRate, clientsPerPass);
+  }
+
+  public TrainConfig withBatchSize(int size) {
+    return with(localEpochs, localSteps, size, learningRate, clientsPerPass);
   }
 
   public TrainConfig withLearningRate(double rate) {
+    return with(localEpochs, localSteps, batchSize, rate, clientsPerPass);
+  }
+
+  public TrainConfig withClientsPerPass(ClientsPerPass clients) {
+    return with(localEpochs, localSteps, batchSize, learningRate, clients);
+  }
+
+  private TrainConfig with(
+      int newEpochs, int newSteps, int newBatchSize, double newRate, ClientsPerPass newClients) {
     return new TrainConfig(
-        localEpochs,
-        localSteps,
-        batchSize,
+        newEpochs,
+        newSteps,
+        newBatchSize,
         gradientAccumulationSteps,
         optimizer,
-        rate,
+        newRate,
         weightDecay,
         adamBeta1,
         adamBeta2,
@@ -161,6 +183,7 @@ public record TrainConfig(
         schedule,
         scheduleScope,
         warmupRatio,
-        lengthBuckets);
+        lengthBuckets,
+        newClients);
   }
 }

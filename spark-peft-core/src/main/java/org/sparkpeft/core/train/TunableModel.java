@@ -30,6 +30,7 @@ import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
+import org.sparkpeft.core.peft.ClientRows;
 import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.MethodTensors;
 import org.sparkpeft.core.peft.Modification;
@@ -331,7 +332,48 @@ public final class TunableModel implements AutoCloseable {
     Map<String, NDArray> frozen = MethodTensors.load(manager, state);
     LoadedStack under = new LoadedStack(manager, below, saved.modules());
     return (step, views, batch, context) ->
-        outputs(step, batch, tuning(views, frozen, under, context));
+        outputs(step, batch.tokens(), tuning(views, frozen, under, context));
+  }
+
+  /** Why several clients cannot share a forward pass; empty if they can. */
+  public Optional<String> whyOneByOne() {
+    return method
+        .whyOneByOne()
+        .map(reason -> "peft_type " + peft.peftType() + ": " + reason)
+        .or(saved::whyOneByOne)
+        .or(
+            () ->
+                backbone.isRowByRow()
+                    ? Optional.empty()
+                    : Optional.of("a layer of the base reads what all texts have in common"));
+  }
+
+  /** From a batch of several clients' texts and their trained tensors to the outputs. */
+  interface ForwardByClient {
+    /**
+     * @param views the trained tensors by name, {@code [clients, ...]}
+     * @param context of the whole batch
+     * @return one row for each row of the batch, owned by the step's manager
+     */
+    NDArray outputs(Map<String, NDArray> views, ClientRows rows, TuningContext context);
+  }
+
+  /**
+   * The model's outputs for batches that clients share. Not where {@link #whyOneByOne} has a
+   * reason.
+   *
+   * @param manager owner of the method's frozen tensors, loaded once; must outlive the result
+   */
+  ForwardByClient forwardByClient(NDManager manager) {
+    Map<String, NDArray> frozen = MethodTensors.load(manager, state);
+    LoadedStack under = new LoadedStack(manager, below, saved.modules());
+    return (views, rows, context) -> {
+      List<Modification> all = new ArrayList<>(saved.modificationsByClient(views, rows));
+      all.addAll(under.modules());
+      all.addAll(under.methods(context));
+      all.addAll(method.modificationsByClient(new MethodTensors(views, frozen), rows, context));
+      return outputs(context.manager(), context.batch(), ModifiedForward.of(all));
+    };
   }
 
   /**
@@ -347,7 +389,7 @@ public final class TunableModel implements AutoCloseable {
     return (step, views, batch, context) -> {
       List<Modification> all = new ArrayList<>(loaded.modules());
       all.addAll(loaded.methods(context));
-      return outputs(step, batch, ModifiedForward.of(all));
+      return outputs(step, batch.tokens(), ModifiedForward.of(all));
     };
   }
 
@@ -381,9 +423,9 @@ public final class TunableModel implements AutoCloseable {
     }
   }
 
-  private NDArray outputs(NDManager step, ExampleBatch batch, Tuning tuning) {
-    NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
-    NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
+  private NDArray outputs(NDManager step, TokenBatch batch, Tuning tuning) {
+    NDArray hidden = backbone.forward(step, batch, tuning);
+    NDArray features = backbone.features(step, hidden, batch, tuning);
     if (task.kind() != Task.SENTENCE_EMBEDDING) {
       return backbone.logits(features, tuning);
     }

@@ -42,6 +42,18 @@ public interface Actions {
     }
   }
 
+  /** Trains made-up clients one by one and in shared passes and compares the time. */
+  Outcome benchClients(Recipe recipe, ClientBenchOptions options);
+
+  /**
+   * How to compare.
+   *
+   * @param clients number of clients
+   * @param turns how often each way is measured
+   * @param progress told of each turn that is done
+   */
+  record ClientBenchOptions(int clients, int turns, Consumer<String> progress) {}
+
   /** Trains the bundled example and shows what came of it. */
   Outcome quickstart(Recipe recipe, TrainOptions options, RunListener listener);
 

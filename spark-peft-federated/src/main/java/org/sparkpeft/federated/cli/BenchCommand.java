@@ -7,13 +7,19 @@ import java.util.Optional;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
+import org.sparkpeft.federated.config.Setting;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 @picocli.CommandLine.Command(
     name = "bench",
     description = "Measure merging, compressing and training methods on this machine.",
-    subcommands = {BenchCommand.Merge.class, BenchCommand.Codecs.class, BenchCommand.Methods.class})
+    subcommands = {
+      BenchCommand.Merge.class,
+      BenchCommand.Codecs.class,
+      BenchCommand.Methods.class,
+      BenchCommand.Clients.class
+    })
 final class BenchCommand {
 
   @picocli.CommandLine.Command(
@@ -80,6 +86,69 @@ final class BenchCommand {
               ? Optional.empty()
               : Optional.of(context.shell().directory().resolve(adapter));
       return Table.of(CodecBench.COLUMNS, CodecBench.run(entries, densities, directory));
+    }
+  }
+
+  @picocli.CommandLine.Command(
+      name = "clients",
+      description = "Train the same clients one by one and in shared passes, in turns.")
+  static final class Clients implements Command {
+    private static final String RECIPE =
+        """
+        run: {name: bench-clients}
+        data: {train: made-up, test: ''}
+        clients: {partition: column, column: client}
+        train: {local_steps: 8, batch_size: 4, clients_per_pass: auto}
+        spark: {master: 'local[2]'}
+        """;
+
+    @Option(
+        names = "--clients",
+        defaultValue = "32",
+        description = "Number of clients (default: ${DEFAULT-VALUE}).")
+    private int clients;
+
+    @Option(
+        names = "--tokens",
+        defaultValue = "16",
+        description = "Tokens of each text (default: ${DEFAULT-VALUE}).")
+    private int tokens;
+
+    @Option(
+        names = "--turns",
+        defaultValue = "5",
+        description = "How often each way is measured (default: ${DEFAULT-VALUE}).")
+    private int turns;
+
+    @Mixin private RecipeOptions recipe = new RecipeOptions();
+
+    @Override
+    public Outcome run(Context context) {
+      new Problems()
+          .require(clients >= 2 && clients <= 10_000, "--clients", clients, "must be 2..10000")
+          .require(tokens >= 3 && tokens <= 100_000, "--tokens", tokens, "must be 3..100000")
+          .require(turns >= 1 && turns <= 1000, "--turns", turns, "must be 1..1000")
+          .throwIfAny();
+      List<Setting> settings = new ArrayList<>();
+      settings.add(Setting.parse("model.max_length=" + tokens));
+      settings.addAll(recipe.settings());
+      Recipe read =
+          RecipeReader.parse(RECIPE, "bench clients", context.shell().directory(), settings);
+      new Problems()
+          .require(
+              read.train().localSteps() > 0,
+              "train.local_steps",
+              read.train().localSteps(),
+              "must be above 0 to be measured")
+          .throwIfAny();
+      return context
+          .actions()
+          .benchClients(
+              read,
+              new Actions.ClientBenchOptions(
+                  clients,
+                  turns,
+                  context.json() ? line -> {} : context.shell().progress()::println));
     }
   }
 

@@ -221,6 +221,24 @@ final class FederatedActions implements Actions {
         });
   }
 
+  @Override
+  public Outcome benchClients(Recipe recipe, ClientBenchOptions options) {
+    try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
+      return Table.of(
+          ClientBench.COLUMNS,
+          new ClientBench(recipe, options).run(spark.session(), options.progress()),
+          List.of(
+              "%d clients, %d updates of %d texts of %d tokens each; shared: %s clients a pass"
+                  .formatted(
+                      options.clients(),
+                      recipe.train().localSteps(),
+                      recipe.train().batchSize(),
+                      recipe.model().maxLength(),
+                      recipe.train().clientsPerPass().clients(recipe.train().batchSize())),
+              "loss_gap: relative difference of the mean training loss"));
+    }
+  }
+
   private static Outcome withData(Recipe recipe, Function<FederatedData, Outcome> work) {
     try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
       DataReader reader = new DataReader(spark.session());

@@ -1,10 +1,17 @@
 package org.sparkpeft.federated.client;
 
 import java.util.BitSet;
+import java.util.HashMap;
+import java.util.Iterator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.concurrent.CancellationException;
 import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
 import org.sparkpeft.core.data.Examples;
+import org.sparkpeft.core.train.ClientPass;
 import org.sparkpeft.core.train.LocalPlan;
 import org.sparkpeft.core.train.LocalResult;
 import org.sparkpeft.core.train.LocalTrainer;
@@ -55,56 +62,137 @@ final class ClientCall {
    */
   ClientResult run(ClientShard shard, ParameterVector start, Place place, BooleanSupplier stopped) {
     long began = System.nanoTime();
-    BooleanSupplier late =
-        () ->
-            order.clientSeconds() > 0 && (System.nanoTime() - began) * 1e-9 > order.clientSeconds();
-    try {
-      Examples examples = Examples.fromArrow(shard.arrow().array());
-      LocalPlan plan =
-          new LocalPlan(
-              order.seed(),
-              order.round(),
-              shard.clientId(),
-              order.progressStart(),
-              order.progressEnd(),
-              order.proximalMu(),
-              () -> stopped.getAsBoolean() || late.getAsBoolean());
-      TaskVector kept = kept(shard.clientId());
-      ParameterVector own = personal.any() ? start.plus(personal.personal(kept)) : start;
-      LocalResult trained = new LocalTrainer(model, order.train()).train(own, examples, plan);
-      double trainSeconds = (System.nanoTime() - began) * 1e-9;
+    BooleanSupplier late = () -> stopped.getAsBoolean() || isLate(began, 1);
+    return caught(
+        shard,
+        began,
+        place,
+        () -> {
+          Begun begun = begin(shard, start, late);
+          LocalResult trained =
+              new LocalTrainer(model, order.train())
+                  .train(begun.client.start(), begun.client.examples(), begun.client.plan());
+          double trainSeconds = (System.nanoTime() - began) * 1e-9;
+          return finish(shard, begun, trained, start, trainSeconds, place);
+        });
+  }
 
-      long encoding = System.nanoTime();
-      Bytes report = MethodReport.encode(trained.report());
-      TaskVector update = trained.parameters().minus(start);
-      Bytes touched = trainedParts(kept, update);
-      byte[] payload = encode(shard.clientId(), kept, update);
-      double codecSeconds = (System.nanoTime() - encoding) * 1e-9;
-      return new ClientResult(
-          shard.clientId(),
-          ClientResult.OK,
-          shard.numExamples(),
-          trained.steps(),
-          trained.meanLoss(),
-          trainSeconds,
-          codecSeconds,
-          place.host(),
-          place.lane(),
-          place.attempt(),
-          "",
-          "",
-          Bytes.wrap(payload),
-          report,
-          touched);
-    } catch (CancellationException e) {
+  /**
+   * Runs clients that share their passes through the base; see {@link #run}. A client that fails
+   * leaves the others alone.
+   *
+   * @return one result for each, in their order
+   */
+  List<ClientResult> runTogether(
+      List<ClientShard> shards, ParameterVector start, Place place, BooleanSupplier stopped) {
+    long began = System.nanoTime();
+    BooleanSupplier late = () -> stopped.getAsBoolean() || isLate(began, shards.size());
+    Map<String, Begun> begun = new LinkedHashMap<>();
+    Map<String, ClientResult> results = new HashMap<>();
+    for (ClientShard shard : shards) {
+      try {
+        begun.put(shard.clientId(), begin(shard, start, late));
+      } catch (RuntimeException e) {
+        results.put(shard.clientId(), failed(shard, began, place, e));
+      }
+    }
+    List<ClientPass.Outcome> outcomes =
+        new ClientPass(model, order.train())
+            .train(begun.values().stream().map(Begun::client).toList());
+    Iterator<ClientPass.Outcome> next = outcomes.iterator();
+    for (ClientShard shard : shards) {
+      Begun own = begun.get(shard.clientId());
+      if (own != null) {
+        ClientPass.Outcome outcome = next.next();
+        results.put(
+            shard.clientId(),
+            caught(
+                shard,
+                began,
+                place,
+                () -> {
+                  LocalResult trained = outcome.result();
+                  return finish(shard, own, trained, start, trained.nanos() * 1e-9, place);
+                }));
+      }
+    }
+    return shards.stream()
+        .map(shard -> Objects.requireNonNull(results.get(shard.clientId())))
+        .toList();
+  }
+
+  private boolean isLate(long began, int clients) {
+    return order.clientSeconds() > 0
+        && (System.nanoTime() - began) * 1e-9 > order.clientSeconds() * clients;
+  }
+
+  /** A client about to train. */
+  private record Begun(ClientPass.Client client, TaskVector kept) {}
+
+  private Begun begin(ClientShard shard, ParameterVector start, BooleanSupplier stopped) {
+    Examples examples = Examples.fromArrow(shard.arrow().array());
+    LocalPlan plan =
+        new LocalPlan(
+            order.seed(),
+            order.round(),
+            shard.clientId(),
+            order.progressStart(),
+            order.progressEnd(),
+            order.proximalMu(),
+            stopped);
+    TaskVector kept = kept(shard.clientId());
+    ParameterVector own = personal.any() ? start.plus(personal.personal(kept)) : start;
+    return new Begun(new ClientPass.Client(own, examples, plan), kept);
+  }
+
+  private ClientResult finish(
+      ClientShard shard,
+      Begun begun,
+      LocalResult trained,
+      ParameterVector start,
+      double trainSeconds,
+      Place place) {
+    long encoding = System.nanoTime();
+    Bytes report = MethodReport.encode(trained.report());
+    TaskVector update = trained.parameters().minus(start);
+    Bytes touched = trainedParts(begun.kept, update);
+    byte[] payload = encode(shard.clientId(), begun.kept, update);
+    double codecSeconds = (System.nanoTime() - encoding) * 1e-9;
+    return new ClientResult(
+        shard.clientId(),
+        ClientResult.OK,
+        shard.numExamples(),
+        trained.steps(),
+        trained.meanLoss(),
+        trainSeconds,
+        codecSeconds,
+        place.host(),
+        place.lane(),
+        place.attempt(),
+        "",
+        "",
+        Bytes.wrap(payload),
+        report,
+        touched);
+  }
+
+  private ClientResult caught(
+      ClientShard shard, long began, Place place, Supplier<ClientResult> work) {
+    try {
+      return work.get();
+    } catch (RuntimeException e) {
+      return failed(shard, began, place, e);
+    }
+  }
+
+  private ClientResult failed(ClientShard shard, long began, Place place, RuntimeException e) {
+    if (e instanceof CancellationException) {
       String reason = "took longer than rounds.client_seconds: " + order.clientSeconds();
       return without(shard, ClientResult.LATE, began, place, reason, "");
-    } catch (NonFiniteException | NonFiniteUpdateException e) {
-      return without(
-          shard, ClientResult.DROPPED, began, place, OwnFrame.message(e), OwnFrame.of(e));
-    } catch (RuntimeException e) {
-      return without(shard, ClientResult.FAILED, began, place, OwnFrame.message(e), OwnFrame.of(e));
     }
+    boolean dropped = e instanceof NonFiniteException || e instanceof NonFiniteUpdateException;
+    String status = dropped ? ClientResult.DROPPED : ClientResult.FAILED;
+    return without(shard, status, began, place, OwnFrame.message(e), OwnFrame.of(e));
   }
 
   /** What the client kept of the last round that the server accepted; zeros at first. */

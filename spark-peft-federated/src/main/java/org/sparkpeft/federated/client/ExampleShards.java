@@ -214,6 +214,15 @@ public final class ExampleShards implements AutoCloseable {
     return byTask;
   }
 
+  /** One task for each group, with the partitions of its shards; they may hold others too. */
+  JavaRDD<byte[]> together(List<List<String>> groups) {
+    return PartitionsTogether.of(
+        shards,
+        groups.stream()
+            .map(group -> group.stream().map(partitioner::getPartition).toList())
+            .toList());
+  }
+
   /** Every shard, one partition each, largest first. */
   JavaRDD<byte[]> all() {
     return shards;

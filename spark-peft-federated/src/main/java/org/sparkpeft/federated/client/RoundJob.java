@@ -48,13 +48,20 @@ public final class RoundJob implements AutoCloseable {
     this.heartbeat = spark.sc().longAccumulator("training steps of round " + order.round());
     this.trainingName = "clients of round " + order.round() + " of " + order.runId();
     int buckets = buckets(spark, order.cohort().size());
+    JavaRDD<byte[]> shards =
+        order.groups().isEmpty()
+            ? clients.partitionsWith(order.cohort().keySet())
+            : clients.together(order.groups());
     JavaRDD<byte[]> results =
-        clients
-            .partitionsWith(order.cohort().keySet())
-            .mapPartitions(
-                new TrainClients(runtime, order, store, this.update, this.snapshot, heartbeat));
+        shards.mapPartitions(
+            new TrainClients(runtime, order, store, this.update, this.snapshot, heartbeat));
     results.setName(trainingName);
-    this.clientsOfTask = clients.clientsByTask(order.cohort().keySet());
+    this.clientsOfTask = new TreeMap<>();
+    if (order.groups().isEmpty()) {
+      clientsOfTask.putAll(clients.clientsByTask(order.cohort().keySet()));
+    } else {
+      order.groups().forEach(group -> clientsOfTask.put(clientsOfTask.size(), group));
+    }
     this.folded =
         results
             .mapToPair(bytes -> new Tuple2<>(bucketOf(bytes, buckets), bytes))

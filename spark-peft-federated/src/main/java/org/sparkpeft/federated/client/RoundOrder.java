@@ -1,6 +1,7 @@
 package org.sparkpeft.federated.client;
 
 import java.io.Serializable;
+import java.util.List;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.train.TrainConfig;
@@ -20,7 +21,10 @@ import org.sparkpeft.merge.compress.CodecConfig;
  * @param uplink compression of the update
  * @param cohort the clients called, each with the last round whose update the server accepted from
  *     it (0 for none)
- * @param clientSeconds longest a client may train, 0 for no limit
+ * @param groups the clients that are trained together, each group by a Spark task; empty where
+ *     clients are trained one by one
+ * @param clientSeconds longest a client may train, 0 for no limit; a group has as many times that
+ *     as it has clients
  */
 public record RoundOrder(
     String runId,
@@ -32,13 +36,15 @@ public record RoundOrder(
     double proximalMu,
     CodecConfig uplink,
     SortedMap<String, Integer> cohort,
+    List<List<String>> groups,
     double clientSeconds)
     implements Serializable {
   public RoundOrder {
     cohort = new TreeMap<>(cohort);
+    groups = groups.stream().map(List::copyOf).toList();
   }
 
-  /** The same order to fewer clients. */
+  /** The same order to fewer clients; groups that lose none stay as they are. */
   public RoundOrder withCohort(SortedMap<String, Integer> fewer) {
     return new RoundOrder(
         runId,
@@ -50,6 +56,10 @@ public record RoundOrder(
         proximalMu,
         uplink,
         fewer,
+        groups.stream()
+            .map(group -> group.stream().filter(fewer::containsKey).toList())
+            .filter(group -> !group.isEmpty())
+            .toList(),
         clientSeconds);
   }
 }

@@ -3,6 +3,7 @@ package org.sparkpeft.federated.round;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
@@ -12,6 +13,8 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import org.apache.spark.api.java.JavaFutureAction;
 import org.apache.spark.api.java.JavaSparkContext;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import org.sparkpeft.core.peft.RoundDecision;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterLayout;
@@ -19,6 +22,7 @@ import org.sparkpeft.core.vector.TaskVector;
 import org.sparkpeft.federated.aggregate.Aggregator;
 import org.sparkpeft.federated.aggregate.Stretches;
 import org.sparkpeft.federated.client.Bytes;
+import org.sparkpeft.federated.client.ClientGroups;
 import org.sparkpeft.federated.client.ClientResult;
 import org.sparkpeft.federated.client.ClientStore;
 import org.sparkpeft.federated.client.ExampleShards;
@@ -37,6 +41,7 @@ import org.sparkpeft.federated.server.ServerState;
  * before it, the recipe and the data only.
  */
 final class Federation {
+  private static final Logger LOG = LoggerFactory.getLogger(Federation.class);
   private static final int POLL_MILLIS = 20;
 
   private final JavaSparkContext spark;
@@ -52,6 +57,7 @@ final class Federation {
   private final Aggregator aggregator;
   private final ServerOptimizer server;
   private final Downlink downlink;
+  private final int together;
 
   /**
    * @param runtime model, task and method; the method may differ from the recipe's
@@ -81,6 +87,18 @@ final class Federation {
     this.aggregator = Aggregator.of(recipe.aggregate());
     this.server = ServerOptimizer.of(recipe.server());
     this.downlink = new Downlink(recipe.compress().downlink());
+    this.together = together(recipe, model);
+  }
+
+  /** Clients that share their passes through the base. */
+  private static int together(Recipe recipe, TunableModel model) {
+    int wanted = recipe.train().clientsPerPass().clients(recipe.train().batchSize());
+    Optional<String> reason = model.whyOneByOne();
+    if (wanted > 1 && reason.isPresent()) {
+      LOG.warn("train.clients_per_pass: clients are trained one by one, since {}", reason.get());
+      return 1;
+    }
+    return wanted;
   }
 
   /**
@@ -185,6 +203,9 @@ final class Federation {
         recipe.aggregate().method().equals("fedprox") ? recipe.aggregate().proximalMu() : 0,
         recipe.compress().uplink(),
         versions,
+        together > 1
+            ? ClientGroups.of(versions.keySet(), clients::numExamples, together)
+            : List.of(),
         recipe.rounds().clientSeconds());
   }
 
@@ -243,7 +264,9 @@ final class Federation {
 
   private Attempt attempt(RoundJob job, int round, int cohortSize) {
     RoundWatch watch =
-        new RoundWatch(job, done -> events.on(new RunEvent.RoundProgress(round, done, cohortSize)));
+        new RoundWatch(
+            job,
+            tasks -> events.on(new RunEvent.RoundProgress(round, clients(job, tasks), cohortSize)));
     spark.sc().addSparkListener(watch);
     try {
       JavaFutureAction<List<byte[]>> future = job.submit();
@@ -278,6 +301,11 @@ final class Federation {
     } finally {
       spark.sc().removeSparkListener(watch);
     }
+  }
+
+  private static int clients(RoundJob job, Set<Integer> tasks) {
+    Map<Integer, List<String>> clients = job.clientsOfTask();
+    return tasks.stream().mapToInt(task -> clients.getOrDefault(task, List.of()).size()).sum();
   }
 
   private List<ClientResult> unanswered(

@@ -4,7 +4,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.function.IntConsumer;
+import java.util.function.Consumer;
 import java.util.stream.Collectors;
 import org.apache.spark.scheduler.SparkListener;
 import org.apache.spark.scheduler.SparkListenerExecutorMetricsUpdate;
@@ -21,7 +21,7 @@ import scala.jdk.javaapi.CollectionConverters;
  */
 final class RoundWatch extends SparkListener {
   private final RoundJob job;
-  private final IntConsumer onTasksDone;
+  private final Consumer<Set<Integer>> onTasksDone;
   private final Set<Integer> stages = ConcurrentHashMap.newKeySet();
   private final Set<Integer> done = ConcurrentHashMap.newKeySet();
   private final Map<Integer, Integer> failures = new ConcurrentHashMap<>();
@@ -29,9 +29,9 @@ final class RoundWatch extends SparkListener {
   private final AtomicLong lastMove = new AtomicLong(System.nanoTime());
 
   /**
-   * @param onTasksDone told, on the listener thread, how many training tasks have ended
+   * @param onTasksDone told, on the listener thread, which training tasks have ended
    */
-  RoundWatch(RoundJob job, IntConsumer onTasksDone) {
+  RoundWatch(RoundJob job, Consumer<Set<Integer>> onTasksDone) {
     this.job = job;
     this.onTasksDone = onTasksDone;
   }
@@ -80,7 +80,7 @@ final class RoundWatch extends SparkListener {
     int task = end.taskInfo().partitionId();
     if (end.taskInfo().successful()) {
       done.add(task);
-      onTasksDone.accept(done.size());
+      onTasksDone.accept(done());
     } else if (end.taskInfo().failed()) {
       failures.merge(task, 1, Integer::sum);
     }

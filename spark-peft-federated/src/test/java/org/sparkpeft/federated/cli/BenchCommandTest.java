@@ -11,6 +11,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
+import org.sparkpeft.federated.config.Recipe;
 
 class BenchCommandTest {
   private static CommandResult run(String... args) {
@@ -50,7 +51,35 @@ class BenchCommandTest {
   }
 
   @Test
+  void clientsAreThoseAskedFor() {
+    FakeActions actions = new FakeActions();
+    PrintStream nowhere =
+        new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
+    CommandResult result =
+        new SparkPeft(actions, new Shell(Path.of(""), Map.of(), nowhere))
+            .run(
+                "bench",
+                "clients",
+                "--clients",
+                "6",
+                "--turns",
+                "2",
+                "--tokens",
+                "12",
+                "--set",
+                "train.clients_per_pass=3");
+    assertThat(result.exitCode()).as(result.error()).isZero();
+    assertThat(actions.asked).contains("bench clients", 6, 2);
+    Recipe recipe = (Recipe) actions.asked.get(1);
+    assertThat(recipe.model().maxLength()).isEqualTo(12);
+    assertThat(recipe.train().clientsPerPass().clients(recipe.train().batchSize())).isEqualTo(3);
+  }
+
+  @Test
   void mistakesAreRefused() {
+    assertThat(run("bench", "clients", "--clients", "1").exitCode()).isEqualTo(2);
+    assertThat(run("bench", "clients", "--turns", "0").exitCode()).isEqualTo(2);
+    assertThat(run("bench", "clients", "--set", "train.local_steps=0").exitCode()).isEqualTo(2);
     assertThat(run("bench", "merge", "--vectors", "1").exitCode()).isEqualTo(2);
     assertThat(run("bench", "codec", "--densities", "0").exitCode()).isEqualTo(2);
   }

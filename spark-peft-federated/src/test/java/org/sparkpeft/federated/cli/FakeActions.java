@@ -30,6 +30,11 @@ final class FakeActions implements Actions {
   }
 
   @Override
+  public Outcome benchClients(Recipe recipe, ClientBenchOptions options) {
+    return answer("bench clients", recipe, options.clients(), options.turns());
+  }
+
+  @Override
   public Outcome quickstart(Recipe recipe, TrainOptions options, RunListener listener) {
     return answer("quickstart", recipe, options);
   }

@@ -98,6 +98,11 @@ class RecipeReaderTest {
             + " nothing",
         "train: {learning_rate: .nan} | train.learning_rate: must be a finite number, got .nan",
         "train: {length_buckets: yes} | train.length_buckets: must be true or false, got \"yes\"",
+        "train: {clients_per_pass: 0} | train.clients_per_pass: must be auto or 1..64; 1 trains clients one by one, got 0",
+        "train: {clients_per_pass: -3} | train.clients_per_pass: must be auto or 1..64; 1 trains clients one by one, got -3",
+        "train: {clients_per_pass: 65} | train.clients_per_pass: must be auto or 1..64; 1 trains clients one by one, got 65",
+        "train: {clients_per_pass: many} | train.clients_per_pass: must be auto or 1..64; 1 trains clients one by one, got many",
+        "train: {clients_per_pass: 2.0} | train.clients_per_pass: must be auto or 1..64; 1 trains clients one by one, got 2.0",
         "run: {name: 7} | run.name: must be text; put it in quotes, got 7",
         "run: {seed: 99999999999999999999} | run.seed: must fit 64 bits, got 99999999999999999999",
         "run: 7 | run: must be a section of keys, got 7",
@@ -197,7 +202,7 @@ class RecipeReaderTest {
             "--set train.epochs: train.epochs: unknown key; known here: local_epochs, local_steps,"
                 + " batch_size, gradient_accumulation_steps, optimizer, learning_rate,"
                 + " weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm, schedule,"
-                + " schedule_scope, warmup_ratio, length_buckets",
+                + " schedule_scope, warmup_ratio, length_buckets, clients_per_pass",
             "--set run.seed: run.seed: has no value; give one or remove the key, got nothing");
     assertThat(catchThrowableOfType(ConfigException.class, () -> Setting.parse("train")))
         .hasMessage("--set: must be key=value, got train");

@@ -117,6 +117,17 @@ class SameBitsTest {
     assertThat(train("two", "local[2]").get("adapter_sha256").asText()).isEqualTo(expected);
   }
 
+  /** Groups span executors; who is in one does not depend on them. */
+  @Test
+  void withSharedPassesOnOneThreadAndOnTwoExecutors() {
+    String[] shared = {
+      "--set", "train.clients_per_pass=3", "--set", "peft.lora_dropout=0", "--set", "rounds.count=2"
+    };
+    String one = train("shared-one", "local[1]", shared).get("adapter_sha256").asText();
+    assertThat(train("shared-cluster", CLUSTER, shared).get("adapter_sha256").asText())
+        .isEqualTo(one);
+  }
+
   @Test
   void onTwoExecutorsWithSpeculation() {
     JsonNode summary =

@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.spark.sql.SparkSession;
+import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -350,6 +351,95 @@ class RunTest {
         .filteredOn(line -> line.contains("\"dropped\""))
         .hasSize(2)
         .allSatisfy(line -> assertThat(line).contains("\"c\"").contains("the loss"));
+  }
+
+  /**
+   * Who shares a pass follows from the cohort: the same bits again and however Spark splits the
+   * rows, and up to rounding those of clients on their own.
+   */
+  @Test
+  void clientsThatSharePassesTrainAsAlone() throws IOException {
+    String[] common = {
+      "clients.partition=dirichlet",
+      "clients.count=7",
+      "clients.concentration=0.5",
+      "clients.min_examples=1",
+      "rounds.clients_per_round=6",
+      "train.local_epochs=2",
+      "compress.uplink.codec=none",
+      "compress.downlink.codec=none"
+    };
+    JsonNode alone = train(common);
+    JsonNode shared = train(with(common, "train.clients_per_pass=4"));
+    int run = runs - 1;
+    for (String key : List.of("final.accuracy", "final.loss")) {
+      assertThat(shared.get(key).asDouble())
+          .as(key)
+          .isCloseTo(alone.get(key).asDouble(), Offset.offset(1e-5));
+    }
+    assertThat(shared.get("rounds").asInt()).isEqualTo(2);
+    // Whether passes were shared at all shows in the bits, and they are those of no other grouping.
+    String sha = shared.get("adapter_sha256").asText();
+    assertThat(sha).isNotEqualTo(alone.get("adapter_sha256").asText());
+    assertThat(train(with(common, "train.clients_per_pass=4")).get("adapter_sha256").asText())
+        .isEqualTo(sha);
+    Path parts = Files.createDirectories(folder.resolve("parts"));
+    List<String> lines = Files.readAllLines(folder.resolve("train.jsonl"));
+    for (int part = 0; part < 5; part++) {
+      int own = part;
+      Files.write(
+          parts.resolve(part + ".json"),
+          IntStream.range(0, lines.size())
+              .filter(line -> line % 5 == own)
+              .mapToObj(lines::get)
+              .toList());
+    }
+    assertThat(
+            train(with(common, "train.clients_per_pass=4", "data.train=parts"))
+                .get("adapter_sha256")
+                .asText())
+        .isEqualTo(sha);
+    Path events = folder.resolve("runs").resolve(run + "/events.jsonl");
+    assertThat(Files.readAllLines(events))
+        .filteredOn(line -> line.contains("\"client_report\""))
+        .hasSize(12)
+        .allSatisfy(line -> assertThat(line).contains("\"ok\""));
+  }
+
+  @Test
+  void clientsThatCannotSharePassesTrainOneByOne() throws IOException {
+    String alone = train("peft.lora_dropout=0.1").get("adapter_sha256").asText();
+    assertThat(
+            train("peft.lora_dropout=0.1", "train.clients_per_pass=auto")
+                .get("adapter_sha256")
+                .asText())
+        .isEqualTo(alone);
+  }
+
+  @Test
+  void aClientOfASharedPassWithoutAUsableUpdateIsDropped() throws IOException {
+    String good = "{\"text\": \"hello\", \"y\": 0.5, \"client\": \"%s\"}\n".repeat(4);
+    String bad = "{\"text\": \"bye now\", \"y\": 3e38, \"client\": \"c\"}\n".repeat(4);
+    write("overflow.jsonl", good.replace("%s", "a") + good.replace("%s", "b") + bad);
+    write("calm.jsonl", good.replace("%s", "a"));
+    JsonNode summary =
+        task(
+            "regression",
+            "overflow",
+            "data.test=calm.jsonl",
+            "train.clients_per_pass=3",
+            "clients.partition=column",
+            "clients.column=client");
+    assertThat(summary.get("final.loss").asDouble()).isBetween(0.0, 1.0);
+    Path events = folder.resolve("runs").resolve(Integer.toString(runs - 1) + "/events.jsonl");
+    assertThat(Files.readAllLines(events))
+        .filteredOn(line -> line.contains("\"dropped\""))
+        .hasSize(2)
+        .allSatisfy(line -> assertThat(line).contains("\"c\"").contains("the loss"));
+  }
+
+  private static String[] with(String[] common, String... more) {
+    return Stream.concat(Stream.of(common), Stream.of(more)).toArray(String[]::new);
   }
 
   @Test

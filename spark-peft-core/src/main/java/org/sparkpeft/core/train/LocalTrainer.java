@@ -143,7 +143,7 @@ public final class LocalTrainer {
                   Probing.of(observer, update, probes));
           requireFinite("the loss", loss, update, plan);
           losses.add(loss);
-          tokens += batch.tokens().tokens();
+          tokens += batch.positions();
         }
         addProximal(gradient, parameters, anchor, (float) plan.proximalMu());
         double norm = norm(gradient);
@@ -216,7 +216,7 @@ public final class LocalTrainer {
         Map<String, NDArray> views = flat.views(leaf);
         List<NDArray> terms = new ArrayList<>();
         TuningContext context =
-            new TuningContext(step, true, random, batch.tokens(), probes, terms);
+            new TuningContext(step, true, random, batch.input(), probes, terms);
         NDArray outputs = forward.outputs(step, views, batch, context);
         loss = objective.loss(step, outputs, batch);
         for (NDArray term : terms) {
@@ -319,7 +319,7 @@ public final class LocalTrainer {
         false,
         (batch, results) -> {
           float[] outputs = results.toFloatArray();
-          int size = outputs.length / batch.tokens().size();
+          int size = outputs.length / batch.input().size();
           for (int row = 0; row < batch.size(); row++) {
             int kept = size;
             if (model.task().kind().isPerToken()) { // after each other, padding last
@@ -367,7 +367,7 @@ public final class LocalTrainer {
   }
 
   private static TuningContext inference(NDManager step, ExampleBatch batch) {
-    return TuningContext.inference(step, batch.tokens());
+    return TuningContext.inference(step, batch.input());
   }
 
   private void forward(

@@ -22,6 +22,8 @@ import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.Backbone;
 import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.model.InputForm;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModelSizes;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
@@ -111,11 +113,12 @@ public final class TunableModel implements AutoCloseable {
   /**
    * Loads the base model and lays the adapter out on it.
    *
-   * @throws ConfigException if the adapter's configuration does not fit the model
+   * @throws ConfigException if the adapter's configuration or the task does not fit the model
    * @throws org.sparkpeft.core.error.FormatException if the model cannot be read
    */
   public static TunableModel load(
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
+    TaskConfig.requireInput(task.task(), Backbones.input(directory));
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
       return new TunableModel(directory, task, peft, device, backbone, AdapterStack.NONE);
@@ -267,6 +270,11 @@ public final class TunableModel implements AutoCloseable {
     return backbone.modules();
   }
 
+  /** What the model reads of an example. */
+  public InputForm input() {
+    return backbone.input();
+  }
+
   /** Sizes of the base model. */
   public ModelSizes config() {
     return backbone.config();
@@ -373,8 +381,8 @@ public final class TunableModel implements AutoCloseable {
   }
 
   private NDArray outputs(NDManager step, ExampleBatch batch, Tuning tuning) {
-    NDArray hidden = backbone.forward(step, batch.tokens(), tuning);
-    NDArray features = backbone.features(step, hidden, batch.tokens(), tuning);
+    NDArray hidden = backbone.forward(step, batch.input(), tuning);
+    NDArray features = backbone.features(step, hidden, batch.input(), tuning);
     if (task.kind() != Task.SENTENCE_EMBEDDING) {
       return backbone.logits(features, tuning);
     }
@@ -404,7 +412,7 @@ public final class TunableModel implements AutoCloseable {
   }
 
   /** What the untrained encoder gives the head, {@code [batch, hidden]}. */
-  NDArray fixedFeatures(NDManager step, TokenBatch batch) {
+  NDArray fixedFeatures(NDManager step, ModelInput batch) {
     NDArray hidden = backbone.forward(step, batch, Tuning.NONE);
     return backbone.features(step, hidden, batch, Tuning.NONE);
   }

@@ -27,6 +27,7 @@ import org.sparkpeft.federated.client.DataReader;
 import org.sparkpeft.federated.client.EvaluationJob;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
+import org.sparkpeft.federated.client.MediaFiles;
 import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.StackedAdapters;
 import org.sparkpeft.federated.client.TextGeneration;
@@ -244,7 +245,7 @@ final class FederatedActions implements Actions {
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
       try (ExampleShards shards =
           FederatedData.testShards(
-              rows, input.text(), input.textPair(), input.label(), adapter.runtime())) {
+              rows, input.input(), input.textPair(), input.label(), adapter.runtime(), files(spark, input))) {
         Evaluation evaluation =
             EvaluationJob.run(shards, adapter).values().stream()
                 .reduce(Evaluation::merge)
@@ -264,11 +265,20 @@ final class FederatedActions implements Actions {
     }
   }
 
+  private static MediaFiles files(EmbeddedSpark spark, InputData input) {
+    return MediaFiles.beside(spark.session(), input.path(), input.format());
+  }
+
   private static InputData testData(AdapterSource source) {
     if (source instanceof AdapterSource.FromRun run && !run.recipe().data().test().isEmpty()) {
       var data = run.recipe().data();
       return new InputData(
-          data.test(), data.format(), data.options(), data.text(), data.textPair(), data.label());
+          data.test(),
+          data.format(),
+          data.options(),
+          data.input(run.recipe().model().task()),
+          data.textPair(),
+          data.label());
     }
     throw new ConfigException("--data", "name the data to evaluate on");
   }
@@ -309,13 +319,17 @@ final class FederatedActions implements Actions {
       StackedAdapters adapter = adapters(request.source());
       Predictions predictions = new Predictions(adapter);
       if (request.data().isEmpty()) {
-        return predictions.ofTexts(request.texts());
+        return request.files().isEmpty()
+            ? predictions.ofTexts(request.texts())
+            : predictions.ofFiles(spark.session(), request.files());
       }
       InputData input = request.data().get();
       Dataset<Row> rows =
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
       return predictions.ofRows(
-          PredictionJob.withLogits(rows, input.text(), adapter, Predictions.LOGITS), request.out());
+          PredictionJob.withLogits(
+              rows, input.input(), files(spark, input), adapter, Predictions.LOGITS),
+          request.out());
     }
   }
 

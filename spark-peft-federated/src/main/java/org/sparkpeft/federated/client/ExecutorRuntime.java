@@ -8,13 +8,17 @@ import org.apache.spark.TaskContext;
 import org.apache.spark.resource.ResourceInformation;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.TorchEngine;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.media.MediaReader;
+import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.train.TunableModel;
+import org.sparkpeft.federated.config.ModelConfig;
 
 /**
- * What a JVM needs to train: one frozen base model and its tokenizer for each device, loaded by the
+ * What a JVM needs to train: one frozen base model and what makes its inputs for each device, loaded by the
  * first task that asks and shared by all that follow.
  */
 public final class ExecutorRuntime {
@@ -92,10 +96,14 @@ public final class ExecutorRuntime {
             sharing.model.withPeft(key.spec.peft()), sharing.encoder, StateBytes.EMPTY);
       }
     }
-    TextTokenizer tokenizer = TextTokenizer.open(directory, key.spec.task().maxLength());
-    TunableModel model = TunableModel.load(directory, key.spec.task(), key.spec.peft(), key.device);
-    return new ExecutorRuntime(
-        model, new ExampleEncoder(tokenizer, key.spec.task()), StateBytes.EMPTY);
+    TaskConfig task = key.spec.task();
+    TaskConfig.requireInput(task.task(), Backbones.input(directory));
+    ExampleEncoder encoder =
+        ModelConfig.isMedia(task.task())
+            ? new MediaEncoder(MediaReader.of(directory), task)
+            : new TextEncoder(TextTokenizer.open(directory, task.maxLength()), task);
+    TunableModel model = TunableModel.load(directory, task, key.spec.peft(), key.device);
+    return new ExecutorRuntime(model, encoder, StateBytes.EMPTY);
   }
 
   private static ComputeDevice device(RuntimeSpec spec) {
@@ -113,8 +121,21 @@ public final class ExecutorRuntime {
     return model;
   }
 
-  /** Turns texts into tokens. */
+  /** Turns rows into what the model reads. */
   ExampleEncoder encoder() {
     return encoder;
+  }
+
+  /**
+   * Turns texts into tokens and back.
+   *
+   * @throws ConfigException if the model reads no text
+   */
+  TextEncoder textEncoder() {
+    if (encoder instanceof TextEncoder texts) {
+      return texts;
+    }
+    throw new ConfigException(
+        "model.task", "the model reads " + model.input().kind().what() + ", not text");
   }
 }

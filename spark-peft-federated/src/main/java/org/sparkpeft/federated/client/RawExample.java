@@ -12,14 +12,19 @@ import java.util.Locale;
 import org.sparkpeft.core.random.Philox;
 
 /**
- * A row between the DataFrame and the tokenizer: its text, an optional second text, and its label
- * as numbers. Travels as bytes.
+ * A row between the DataFrame and the encoder: its text, an optional second text or an image or a
+ * recording, and its label as numbers. Travels as bytes.
  *
  * @param text first text
  * @param pair second text, empty when there is none
+ * @param media image or recording, where there is no text
  * @param targets one class index, one regression value, or one 0/1 for each label
  */
-record RawExample(String text, String pair, Targets targets) {
+record RawExample(String text, String pair, Media media, Targets targets) {
+
+  RawExample(String text, String pair, Targets targets) {
+    this(text, pair, Media.NONE, targets);
+  }
 
   /** A value-equal float array. */
   static final class Targets {
@@ -59,22 +64,22 @@ record RawExample(String text, String pair, Targets targets) {
    * content: the same for the same content wherever it came from.
    */
   String sortKey(long seed, int group) {
-    long hash =
-        Philox.mix(Philox.hash(text + '\u0001' + pair + '\u0001' + targets) ^ Philox.mix(seed));
-    return String.format(Locale.ROOT, "%08x%016x", group, hash)
-        + text
-        + '\u0001'
-        + pair
-        + '\u0001'
-        + targets;
+    String content = text + '\u0001' + pair + '\u0001' + targets;
+    if (!media.isNone()) {
+      content += '\u0001' + media.sha256();
+    }
+    long hash = Philox.mix(Philox.hash(content) ^ Philox.mix(seed));
+    return String.format(Locale.ROOT, "%08x%016x", group, hash) + content;
   }
 
   byte[] toBytes() {
     try {
-      ByteArrayOutputStream bytes = new ByteArrayOutputStream(text.length() + pair.length() + 32);
+      ByteArrayOutputStream bytes = 
+          new ByteArrayOutputStream(text.length() + pair.length() + media.data().size() + 64);
       DataOutputStream out = new DataOutputStream(bytes);
       writeText(out, text);
       writeText(out, pair);
+      media.write(out);
       out.writeInt(targets.values.length);
       for (float value : targets.values) {
         out.writeFloat(value);
@@ -89,6 +94,7 @@ record RawExample(String text, String pair, Targets targets) {
     try (DataInputStream in = new DataInputStream(new ByteArrayInputStream(bytes))) {
       String text = readText(in);
       String pair = readText(in);
+      Media media = Media.read(in);
       int count = in.readInt();
       if (count < 0 || count > in.available() / Float.BYTES) {
         throw new IOException(count + " targets in " + in.available() + " bytes");
@@ -97,7 +103,7 @@ record RawExample(String text, String pair, Targets targets) {
       for (int i = 0; i < count; i++) {
         values[i] = in.readFloat();
       }
-      return new RawExample(text, pair, new Targets(values));
+      return new RawExample(text, pair, media, new Targets(values));
     } catch (IOException e) {
       throw new UncheckedIOException("a row is malformed", e);
     }

@@ -67,7 +67,7 @@ public final class TextGeneration {
    */
   public List<List<String>> continuations(List<String> texts, Map<String, ?> settings) {
     GenerationConfig config = GenerationConfig.of(directory, settings);
-    ExampleEncoder encoder = runtime.encoder();
+    TextEncoder encoder = runtime.textEncoder();
     List<int[]> prompts = texts.stream().map(encoder::prompt).toList();
     List<List<String>> all = new ArrayList<>();
     for (List<Generated> found :

@@ -129,6 +129,8 @@ class RecipeTest {
               odd,
               "pair",
               odd,
+              "sound",
+              odd,
               List.of(odd));
       Recipe changed = recipe.withPlaces(recipe.run(), recipe.model(), data);
 

@@ -29,8 +29,8 @@ import org.sparkpeft.core.error.FormatException;
 /**
  * Examples as bytes: magic, version, CRC32C and length of what follows (4 bytes each, big-endian),
  * then one Arrow IPC stream with list columns {@code tokens}, {@code pair}, {@code classes}, {@code
- * shape} (int32), {@code values} and {@code input} (float32). The checksum comes first because Arrow's reader trusts the lengths
- * it finds.
+ * shape} (int32), {@code values} and {@code input} (float32). The checksum comes first because
+ * Arrow's reader trusts the lengths it finds.
  */
 final class ExamplesFormat {
   private static final int MAGIC = 0x53504558; // "SPEX"
@@ -164,7 +164,8 @@ final class ExamplesFormat {
       throw new FormatException(SOURCE, 0, "does not start with SPEX; these are not examples");
     }
     if (version != VERSION) {
-      throw new FormatException(SOURCE, 4, "has version " + version + ", this program reads " + VERSION);
+      throw new FormatException(
+          SOURCE, 4, "has version " + version + ", this program reads " + VERSION);
     }
     if (length != bytes.length - HEADER) {
       throw new FormatException(

@@ -21,8 +21,7 @@ record ImageReader(ImageProcessor processor, List<Integer> wanted) implements Me
   private Values of(String source, BufferedImage image) {
     try {
       BufferedImage shaped = processor.shaped(image);
-      List<Integer> shape =
-          List.of(processor.channels(), shaped.getHeight(), shaped.getWidth());
+      List<Integer> shape = List.of(processor.channels(), shaped.getHeight(), shaped.getWidth());
       if (!shape.equals(wanted)) {
         throw new DataException(
             "becomes %s (channels, height, width), the model reads %s; resize it, or set do_resize and size in the model's preprocessor_config.json"

@@ -77,8 +77,7 @@ public final class Images {
    * @param levels {@code [height, width, channels]}
    * @throws DataException if their number is another, or there are too many pixels
    */
-  static BufferedImage ofLevels(
-      String source, int height, int width, int channels, byte[] levels) {
+  static BufferedImage ofLevels(String source, int height, int width, int channels, byte[] levels) {
     requireSize(source, width, height);
     if (!(channels == 1 || channels == 3 || channels == 4)
         || levels.length != (long) height * width * channels) {

@@ -215,8 +215,7 @@ public final class LocalTrainer {
       try (GradientScope scope = GradientScope.open()) {
         Map<String, NDArray> views = flat.views(leaf);
         List<NDArray> terms = new ArrayList<>();
-        TuningContext context =
-            new TuningContext(step, true, random, batch.input(), probes, terms);
+        TuningContext context = new TuningContext(step, true, random, batch.input(), probes, terms);
         NDArray outputs = forward.outputs(step, views, batch, context);
         loss = objective.loss(step, outputs, batch);
         for (NDArray term : terms) {

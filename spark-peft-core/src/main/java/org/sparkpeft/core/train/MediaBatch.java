@@ -27,8 +27,7 @@ final class MediaBatch {
       if (!fits) {
         throw new DataException(
             "example %d has shape %s and example %d %s; a batch needs one"
-                .formatted(
-                    indices[i], Arrays.toString(other), indices[0], Arrays.toString(shape)));
+                .formatted(indices[i], Arrays.toString(other), indices[0], Arrays.toString(shape)));
       }
       values.add(source.input(indices[i]));
       tasks[i] = source.task(indices[i]);

@@ -7,18 +7,18 @@ import java.util.List;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
-import org.sparkpeft.core.model.InputForm;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.core.model.HeadConfig;
+import org.sparkpeft.core.model.InputForm;
 
 /**
  * What is learned.
  *
  * @param task {@code text-classification}, {@code image-classification}, {@code
- *     audio-classification}, {@code multi-label-classification}, {@code regression},
- *     {@code token-classification}, {@code sentence-embedding}, {@code text-generation} (the next
- *     token) or {@code text2text-generation} (a decoder's tokens, given an encoder's)
+ *     audio-classification}, {@code multi-label-classification}, {@code regression}, {@code
+ *     token-classification}, {@code sentence-embedding}, {@code text-generation} (the next token)
+ *     or {@code text2text-generation} (a decoder's tokens, given an encoder's)
  * @param labels names of the classes, in the order of the head's outputs; empty for {@code
  *     sentence-embedding}, where words are predicted and, where one value is predicted, for {@code
  *     regression}
@@ -114,10 +114,10 @@ public record TaskConfig(String task, List<String> labels, String pooling, int m
   HeadConfig head() {
     return switch (kind()) {
       case TEXT_CLASSIFICATION,
-              IMAGE_CLASSIFICATION,
-              AUDIO_CLASSIFICATION,
-              MULTI_LABEL_CLASSIFICATION,
-              REGRESSION ->
+          IMAGE_CLASSIFICATION,
+          AUDIO_CLASSIFICATION,
+          MULTI_LABEL_CLASSIFICATION,
+          REGRESSION ->
           new HeadConfig(
               pooling.equals("mean") ? HeadConfig.Kind.MEAN : HeadConfig.Kind.SEQUENCE, outputs());
       case TOKEN_CLASSIFICATION -> new HeadConfig(HeadConfig.Kind.TOKEN, outputs());

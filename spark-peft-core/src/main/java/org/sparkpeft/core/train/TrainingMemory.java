@@ -45,12 +45,12 @@ public record TrainingMemory(long values, long gradients, long moments) {
   }
 
   /**
-   * What one batch of texts of full length, or of recordings of a second, keeps until its step is over, which is when the backward
-   * pass is done: the sum of all arrays that a real forward pass makes, which is linear in the
-   * batch and so counted on one text and on two. Views count as what they are views of, and what
-   * the engine keeps inside an operation is not seen: on a six-layer MiniLM with batches of 32 x 64
-   * the process grows by 387 MB where this says 393. The backward pass takes about a quarter more
-   * for a moment.
+   * What one batch of texts of full length, or of recordings of a second, keeps until its step is
+   * over, which is when the backward pass is done: the sum of all arrays that a real forward pass
+   * makes, which is linear in the batch and so counted on one text and on two. Views count as what
+   * they are views of, and what the engine keeps inside an operation is not seen: on a six-layer
+   * MiniLM with batches of 32 x 64 the process grows by 387 MB where this says 393. The backward
+   * pass takes about a quarter more for a moment.
    *
    * @param batch examples in a batch; the objectives of pairs take two for each
    */
@@ -67,8 +67,7 @@ public record TrainingMemory(long values, long gradients, long moments) {
     TunableModel started = model.started(0);
     ParameterVector values = started.initialParameters(0);
     int[] indices = IntStream.range(0, size).toArray();
-    ExampleBatch batch =
-        ExampleBatch.of(blank(model, size), indices, pairs, model.padId());
+    ExampleBatch batch = ExampleBatch.of(blank(model, size), indices, pairs, model.padId());
     FlatParameters flat = new FlatParameters(model.layout());
     flat.set(values.toArray());
     try (NDManager manager = device.newManager();

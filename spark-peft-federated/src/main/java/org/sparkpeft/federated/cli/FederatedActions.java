@@ -245,7 +245,12 @@ final class FederatedActions implements Actions {
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
       try (ExampleShards shards =
           FederatedData.testShards(
-              rows, input.input(), input.textPair(), input.label(), adapter.runtime(), files(spark, input))) {
+              rows,
+              input.input(),
+              input.textPair(),
+              input.label(),
+              adapter.runtime(),
+              files(spark, input))) {
         Evaluation evaluation =
             EvaluationJob.run(shards, adapter).values().stream()
                 .reduce(Evaluation::merge)

@@ -72,9 +72,7 @@ final class PredictCommand implements Command {
             new PredictRequest(
                 source,
                 texts,
-                files.stream()
-                    .map(file -> Locations.resolve(directory, file, "--file"))
-                    .toList(),
+                files.stream().map(file -> Locations.resolve(directory, file, "--file")).toList(),
                 data.input(directory, source, inputColumn, ""),
                 Locations.resolve(directory, out, "--out"),
                 adapter.spark(source)));

@@ -14,8 +14,8 @@ import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.train.TaskConfig;
 
 /**
- * All examples of one client, as the model reads them, as one element of an RDD. Travels as bytes; the examples
- * are an Arrow record batch.
+ * All examples of one client, as the model reads them, as one element of an RDD. Travels as bytes;
+ * the examples are an Arrow record batch.
  *
  * @param clientId who
  * @param numExamples how many

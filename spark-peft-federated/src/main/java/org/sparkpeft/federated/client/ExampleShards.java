@@ -23,8 +23,8 @@ import org.sparkpeft.core.error.DataException;
 import scala.Tuple2;
 
 /**
- * Encoded examples grouped by shard, held by the executors: a shard is a client, or a block of
- * test rows. What a shard holds, and in which order, depends on the rows' content, the seed and the
+ * Encoded examples grouped by shard, held by the executors: a shard is a client, or a block of test
+ * rows. What a shard holds, and in which order, depends on the rows' content, the seed and the
  * settings only.
  */
 public final class ExampleShards implements AutoCloseable {

@@ -18,8 +18,8 @@ import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.federated.config.ModelConfig;
 
 /**
- * What a JVM needs to train: one frozen base model and what makes its inputs for each device, loaded by the
- * first task that asks and shared by all that follow.
+ * What a JVM needs to train: one frozen base model and what makes its inputs for each device,
+ * loaded by the first task that asks and shared by all that follow.
  */
 public final class ExecutorRuntime {
   /**

@@ -67,14 +67,12 @@ public record FederatedData(
     String input = data.input(task);
     InputColumn.require(train, task, input);
     test.ifPresent(rows -> InputColumn.require(rows, task, input));
-    Census found =
-        Census.take(train, "data.train", input, data.textPair(), data.label(), kind);
+    Census found = Census.take(train, "data.train", input, data.textPair(), data.label(), kind);
     boolean hasClasses = kind == Census.LabelKind.CLASS || kind == Census.LabelKind.CLASSES;
     List<String> labels = hasClasses ? labels(found.labels(), data) : List.of();
     Optional<Census> tested =
         test.map(
-            rows ->
-                Census.take(rows, "data.test", input, data.textPair(), data.label(), kind));
+            rows -> Census.take(rows, "data.test", input, data.textPair(), data.label(), kind));
     tested.ifPresent(census -> requireKnown(census.labels(), labels));
     RuntimeSpec runtime =
         new RuntimeSpec(
@@ -131,8 +129,7 @@ public record FederatedData(
   /** Labelled rows to evaluate an existing adapter on, in blocks. */
   public static ExampleShards testShards(
       Dataset<Row> rows, String input, String pair, String label, RuntimeSpec runtime) {
-    return testShards(
-        rows, input, pair, label, runtime, MediaFiles.absolute(rows.sparkSession()));
+    return testShards(rows, input, pair, label, runtime, MediaFiles.absolute(rows.sparkSession()));
   }
 
   /**

@@ -18,7 +18,8 @@ import org.sparkpeft.federated.config.ModelConfig;
  * sets hold ({@code bytes, path}).
  */
 record InputColumn(String setting, MediaFiles files) implements Serializable {
-  private static final Set<String> PIXELS = Set.of("origin", "height", "width", "nChannels", "data");
+  private static final Set<String> PIXELS =
+      Set.of("origin", "height", "width", "nChannels", "data");
   private static final Set<String> FILE = Set.of("bytes", "path");
 
   static InputColumn of(String task, MediaFiles files) {
@@ -36,13 +37,18 @@ record InputColumn(String setting, MediaFiles files) implements Serializable {
     DataType type = rows.schema().apply(column).dataType();
     if (!ModelConfig.isMedia(task)) {
       if (type instanceof BinaryType || isPixels(type)) {
-        throw wrong(setting, column, type, "text; images and sound are for model.task: image-classification and audio-classification");
+        throw wrong(
+            setting,
+            column,
+            type,
+            "text; images and sound are for model.task: image-classification and audio-classification");
       }
       return;
     }
     boolean image = isPixels(type) && task.equals("image-classification");
     if (!(type instanceof BinaryType || type instanceof StringType || isFile(type) || image)) {
-      throw wrong(setting, column, type, "files as binary, paths as string, or Spark's image struct");
+      throw wrong(
+          setting, column, type, "files as binary, paths as string, or Spark's image struct");
     }
   }
 

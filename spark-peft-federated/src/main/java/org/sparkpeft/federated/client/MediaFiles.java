@@ -43,11 +43,13 @@ public final class MediaFiles implements Serializable {
   /**
    * Files beside data.
    *
-   * @param location what was given to {@link DataReader}
+   * @param location what was given to {@link DataReader}; may be empty
    * @param format likewise; a table is in no folder
    */
   public static MediaFiles beside(SparkSession spark, String location, String format) {
-    if (format.equals(DataConfig.TABLE) || location.startsWith(DataReader.BUNDLED)) {
+    if (location.isBlank()
+        || format.equals(DataConfig.TABLE)
+        || location.startsWith(DataReader.BUNDLED)) {
       return absolute(spark);
     }
     SerializableConfiguration hadoop = configuration(spark);
@@ -119,7 +121,10 @@ public final class MediaFiles implements Serializable {
       }
       if (folder.isEmpty()) {
         throw new DataException(
-            setting + ": the path " + name + " is relative and the data is in no folder; make it absolute");
+            setting
+                + ": the path "
+                + name
+                + " is relative and the data is in no folder; make it absolute");
       }
       return new Path(folder, path);
     } catch (IllegalArgumentException e) {

@@ -55,11 +55,7 @@ public final class PredictionJob {
    * @param files opens them
    */
   public static Dataset<Row> withLogits(
-      Dataset<Row> rows,
-      String input,
-      MediaFiles files,
-      StackedAdapters adapters,
-      String output) {
+      Dataset<Row> rows, String input, MediaFiles files, StackedAdapters adapters, String output) {
     String task = adapters.runtime().task().task();
     InputColumn.require(rows, task, input);
     RowReader reader = new RowReader(task, List.of(), files);
@@ -90,8 +86,7 @@ public final class PredictionJob {
     return logits(paths, MediaFiles.absolute(spark), adapters);
   }
 
-  private static float[][] logits(
-      List<String> inputs, MediaFiles files, StackedAdapters adapters) {
+  private static float[][] logits(List<String> inputs, MediaFiles files, StackedAdapters adapters) {
     ExecutorRuntime runtime = ExecutorRuntime.of(adapters.runtime());
     RowReader reader = new RowReader(runtime.model().task().task(), List.of(), files);
     return new LocalTrainer(runtime.model(), TrainConfig.defaults())

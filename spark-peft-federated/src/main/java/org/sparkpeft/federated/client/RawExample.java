@@ -74,7 +74,7 @@ record RawExample(String text, String pair, Media media, Targets targets) {
 
   byte[] toBytes() {
     try {
-      ByteArrayOutputStream bytes = 
+      ByteArrayOutputStream bytes =
           new ByteArrayOutputStream(text.length() + pair.length() + media.data().size() + 64);
       DataOutputStream out = new DataOutputStream(bytes);
       writeText(out, text);

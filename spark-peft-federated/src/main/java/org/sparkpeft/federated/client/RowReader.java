@@ -12,8 +12,7 @@ import scala.jdk.javaapi.CollectionConverters;
 
 /**
  * Turns a row (input, pair, label, client) into a {@link RawExample}; the files of images and
- * recordings are read here. Words of a pre-split text are
- * joined by {@link #WORD_SEPARATOR}.
+ * recordings are read here. Words of a pre-split text are joined by {@link #WORD_SEPARATOR}.
  */
 final class RowReader implements Serializable {
   private static final long serialVersionUID = 1L;

@@ -29,7 +29,7 @@ class RecipeTest {
       run: {name: other, dir: /elsewhere, seed: 8}
       model: {path: /m, task: multi-label-classification, max_length: 65, pooling: cls, fuse: true}
       data: {train: /a, test: /b, format: csv, options: {header: true, sep: ;}, text: t,
-        text_pair: u, label: y, labels: [p, q, r]}
+        text_pair: u, image: i, audio: a, label: y, labels: [p, q, r]}
       clients: {partition: quantity, column: c, count: 21, concentration: 0.6, labels_per_client: 3,
         min_examples: 2}
       peft: {peft_type: LORA, r: 9, lora_alpha: 17, lora_dropout: 0.1, target_modules: all-linear,

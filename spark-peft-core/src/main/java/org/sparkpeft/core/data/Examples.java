@@ -19,27 +19,44 @@ public final class Examples implements TokenExamples {
   private static final float[] NO_FLOATS = {};
 
   /** One example; arrays are not shared with callers. */
-  record Example(int[] tokens, int[] pair, int[] classes, float[] values) {
+  record Example(
+      int[] tokens, int[] pair, int[] classes, float[] values, float[] input, int[] shape) {
 
-    /** SHA-256 over all four arrays with their lengths. */
+    /**
+     * SHA-256 over all arrays with their lengths; of a text, which has no input and shape, over the
+     * others.
+     */
     byte[] hash() {
-      int size = 16 + 4 * (tokens.length + pair.length + classes.length + values.length);
-      ByteBuffer bytes = ByteBuffer.allocate(size);
+      boolean media = shape.length > 0;
+      long size = 4L * (4 + tokens.length + pair.length + classes.length + values.length);
+      size += media ? 4L * (2 + input.length + shape.length) : 0;
+      ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(size));
       for (int[] ints : List.of(tokens, pair, classes)) {
         bytes.putInt(ints.length);
         for (int value : ints) {
           bytes.putInt(value);
         }
       }
-      bytes.putInt(values.length);
-      for (float value : values) {
-        bytes.putFloat(value);
+      put(bytes, values);
+      if (media) {
+        put(bytes, input);
+        bytes.putInt(shape.length);
+        for (int length : shape) {
+          bytes.putInt(length);
+        }
       }
       try {
         return MessageDigest.getInstance("SHA-256").digest(bytes.array());
       } catch (NoSuchAlgorithmException e) {
         throw new IllegalStateException("every Java runtime has SHA-256", e);
       }
+    }
+  }
+
+  private static void put(ByteBuffer bytes, float[] values) {
+    bytes.putInt(values.length);
+    for (float value : values) {
+      bytes.putFloat(value);
     }
   }
 
@@ -109,6 +126,16 @@ public final class Examples implements TokenExamples {
     return examples.get(index).values();
   }
 
+  @Override
+  public float[] input(int index) {
+    return examples.get(index).input();
+  }
+
+  @Override
+  public int[] shape(int index) {
+    return examples.get(index).shape();
+  }
+
   /** Number of tokens of all texts. */
   public long totalTokens() {
     long sum = 0;
@@ -127,6 +154,23 @@ public final class Examples implements TokenExamples {
     /** A text of one class. */
     public Builder addClass(int[] tokens, int label) {
       return add(tokens, NO_INTS, new int[] {label}, NO_FLOATS);
+    }
+
+    /**
+     * An image or a recording of one class.
+     *
+     * @param input its values, row-major in {@code shape}, as {@link TokenExamples} has them
+     */
+    public Builder addMedia(float[] input, int[] shape, int label) {
+      long size = Arrays.stream(shape).asLongStream().reduce(1, Math::multiplyExact);
+      if (shape.length == 0 || size != input.length || size == 0) {
+        throw new DataException(
+            input.length + " values do not fill the shape " + Arrays.toString(shape));
+      }
+      examples.add(
+          new Example(
+              NO_INTS, NO_INTS, new int[] {label}, NO_FLOATS, input.clone(), shape.clone()));
+      return this;
     }
 
     /** A text with a value, or with one 0 or 1 for each label. */
@@ -209,7 +253,7 @@ public final class Examples implements TokenExamples {
       if (tokens.length == 0) {
         throw new DataException("a text has no tokens; leave it out");
       }
-      examples.add(new Example(tokens.clone(), pair, classes, values));
+      examples.add(new Example(tokens.clone(), pair, classes, values, NO_FLOATS, NO_INTS));
       return this;
     }
 

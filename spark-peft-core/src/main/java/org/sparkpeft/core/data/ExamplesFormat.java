@@ -23,22 +23,26 @@ import org.apache.arrow.vector.types.pojo.Field;
 import org.apache.arrow.vector.types.pojo.FieldType;
 import org.apache.arrow.vector.types.pojo.Schema;
 import org.apache.arrow.vector.util.ValueVectorUtility;
+import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
 
 /**
  * Examples as bytes: magic, version, CRC32C and length of what follows (4 bytes each, big-endian),
- * then one Arrow IPC stream with list columns {@code tokens}, {@code pair}, {@code classes} (int32)
- * and {@code values} (float32). The checksum comes first because Arrow's reader trusts the lengths
- * it finds.
+ * then one Arrow IPC stream with list columns {@code tokens}, {@code pair}, {@code classes}, {@code
+ * shape} (int32), {@code values} and {@code input} (float32). The checksum comes first because
+ * Arrow's reader trusts the lengths it finds.
  */
 final class ExamplesFormat {
   private static final int MAGIC = 0x53504558; // "SPEX"
-  private static final int VERSION = 1;
+  private static final int VERSION = 2;
   private static final int HEADER = 16;
   private static final String SOURCE = "examples";
 
   /** Memory Arrow may use beside a multiple of the bytes: metadata and empty buffers. */
   private static final long SLACK = 1 << 20;
+
+  /** What a Java array, and so a client's examples, can hold, with room for offsets. */
+  private static final long MAX_BYTES = 1_900_000_000;
 
   private static final Schema SCHEMA =
       new Schema(
@@ -46,7 +50,9 @@ final class ExamplesFormat {
               list("tokens", new ArrowType.Int(32, true)),
               list("pair", new ArrowType.Int(32, true)),
               list("classes", new ArrowType.Int(32, true)),
-              list("values", new ArrowType.FloatingPoint(FloatingPointPrecision.SINGLE))));
+              list("values", new ArrowType.FloatingPoint(FloatingPointPrecision.SINGLE)),
+              list("input", new ArrowType.FloatingPoint(FloatingPointPrecision.SINGLE)),
+              list("shape", new ArrowType.Int(32, true))));
 
   private ExamplesFormat() {}
 
@@ -60,6 +66,12 @@ final class ExamplesFormat {
     long values = 0;
     for (Examples.Example e : examples) {
       values += e.tokens().length + e.pair().length + e.classes().length + e.values().length;
+      values += e.input().length + e.shape().length;
+    }
+    if (4 * values > MAX_BYTES) {
+      throw new DataException(
+          "the %,d examples of one client hold %,d numbers; at most %,d fit: spread them over more clients"
+              .formatted(examples.size(), values, MAX_BYTES / 4));
     }
     long limit = SLACK + 16 * (values + 8L * examples.size());
     try (BufferAllocator allocator = new RootAllocator(limit);
@@ -67,7 +79,9 @@ final class ExamplesFormat {
       fillInts(root, "tokens", examples, Examples.Example::tokens);
       fillInts(root, "pair", examples, Examples.Example::pair);
       fillInts(root, "classes", examples, Examples.Example::classes);
-      fillFloats((ListVector) root.getVector("values"), examples);
+      fillInts(root, "shape", examples, Examples.Example::shape);
+      fillFloats(root, "values", examples, Examples.Example::values);
+      fillFloats(root, "input", examples, Examples.Example::input);
       root.setRowCount(examples.size());
       try (ArrowStreamWriter writer = new ArrowStreamWriter(root, null, stream)) {
         writer.writeBatch();
@@ -107,12 +121,18 @@ final class ExamplesFormat {
     lists.setValueCount(examples.size());
   }
 
-  private static void fillFloats(ListVector lists, List<Examples.Example> examples) {
+  private interface Floats {
+    float[] of(Examples.Example example);
+  }
+
+  private static void fillFloats(
+      VectorSchemaRoot root, String column, List<Examples.Example> examples, Floats floats) {
+    ListVector lists = (ListVector) root.getVector(column);
     Float4Vector items = (Float4Vector) lists.getDataVector();
-    allocate(lists, examples, e -> e.values().length);
+    allocate(lists, examples, e -> floats.of(e).length);
     int at = 0;
     for (int row = 0; row < examples.size(); row++) {
-      float[] values = examples.get(row).values();
+      float[] values = floats.of(examples.get(row));
       lists.startNewValue(row);
       for (float value : values) {
         items.setSafe(at++, value);
@@ -144,7 +164,8 @@ final class ExamplesFormat {
       throw new FormatException(SOURCE, 0, "does not start with SPEX; these are not examples");
     }
     if (version != VERSION) {
-      throw new FormatException(SOURCE, 4, "has version " + version + ", this program reads 1");
+      throw new FormatException(
+          SOURCE, 4, "has version " + version + ", this program reads " + VERSION);
     }
     if (length != bytes.length - HEADER) {
       throw new FormatException(
@@ -172,7 +193,9 @@ final class ExamplesFormat {
                   ints(root, "tokens", row),
                   ints(root, "pair", row),
                   ints(root, "classes", row),
-                  floats(root, row)));
+                  floats(root, "values", row),
+                  floats(root, "input", row),
+                  ints(root, "shape", row)));
         }
       }
       return examples;
@@ -195,8 +218,8 @@ final class ExamplesFormat {
     return values;
   }
 
-  private static float[] floats(VectorSchemaRoot root, int row) {
-    ListVector lists = (ListVector) root.getVector("values");
+  private static float[] floats(VectorSchemaRoot root, String column, int row) {
+    ListVector lists = (ListVector) root.getVector(column);
     Float4Vector items = (Float4Vector) lists.getDataVector();
     int start = lists.getElementStartIndex(row);
     float[] values =

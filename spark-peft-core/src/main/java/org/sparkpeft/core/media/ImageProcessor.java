@@ -143,6 +143,11 @@ public final class ImageProcessor {
     return PixelBatch.of(values, channels, height, width);
   }
 
+  /** 1 or 3. */
+  int channels() {
+    return channels;
+  }
+
   /** The image resized and cut. */
   BufferedImage shaped(BufferedImage image) {
     BufferedImage rgb = Images.rgb(image, channels == 1);

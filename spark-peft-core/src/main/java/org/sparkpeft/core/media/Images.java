@@ -6,7 +6,9 @@ import java.awt.image.IndexColorModel;
 import java.awt.image.Raster;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.Iterator;
+import java.util.List;
 import javax.imageio.ImageIO;
 import javax.imageio.ImageReader;
 import javax.imageio.stream.ImageInputStream;
@@ -42,7 +44,11 @@ public final class Images {
       try {
         reader.setInput(stream, true, true);
         requireSize(source, reader.getWidth(0), reader.getHeight(0));
-        return reader.read(0);
+        List<String> warnings = new ArrayList<>();
+        reader.addIIOReadWarningListener((from, warning) -> warnings.add(warning));
+        BufferedImage image = reader.read(0);
+        requireWhole(source, warnings);
+        return image;
       } finally {
         reader.dispose();
       }
@@ -52,6 +58,44 @@ public final class Images {
       // Decoders answer broken files with any of these.
       throw new DataException(source + ": the image is damaged: " + e.getMessage(), e);
     }
+  }
+
+  /** The JDK makes up what a JPEG that was cut off lacks, and says so only here. */
+  private static void requireWhole(String source, List<String> warnings) {
+    for (String warning : warnings) {
+      if (warning.contains("Truncated") || warning.contains("premature end")) {
+        throw new DataException(source + ": the image is cut off: " + warning);
+      }
+    }
+  }
+
+  /**
+   * An image from its levels.
+   *
+   * @param source what the levels are, for messages
+   * @param channels 1 grey, 3 blue, green, red, or 4 with transparency, which is ignored
+   * @param levels {@code [height, width, channels]}
+   * @throws DataException if their number is another, or there are too many pixels
+   */
+  static BufferedImage ofLevels(String source, int height, int width, int channels, byte[] levels) {
+    requireSize(source, width, height);
+    if (!(channels == 1 || channels == 3 || channels == 4)
+        || levels.length != (long) height * width * channels) {
+      throw new DataException(
+          "%s: an image of %d x %d pixels of %d channels with %d levels; channels must be 1, 3 or 4"
+              .formatted(source, width, height, channels, levels.length));
+    }
+    BufferedImage image = new BufferedImage(width, height, BufferedImage.TYPE_INT_RGB);
+    for (int i = 0; i < height * width; i++) {
+      int at = i * channels;
+      int blue = levels[at] & 0xff;
+      int rgb =
+          channels == 1
+              ? 0x010101 * blue
+              : (levels[at + 2] & 0xff) << 16 | (levels[at + 1] & 0xff) << 8 | blue;
+      image.setRGB(i % width, i / width, rgb);
+    }
+    return image;
   }
 
   private static void requireSize(String source, int width, int height) {

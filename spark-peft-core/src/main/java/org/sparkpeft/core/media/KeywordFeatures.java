@@ -1,11 +1,13 @@
 package org.sparkpeft.core.media;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.SafetensorsFile;
@@ -68,16 +70,25 @@ public final class KeywordFeatures {
   }
 
   /**
-   * @throws org.sparkpeft.core.error.DataException if the directory has no front end
+   * @throws DataException if the directory has no front end
    * @throws FormatException if its tensors do not fit the configuration
    */
   public static KeywordFeatures of(ModelDirectory model) {
     Path path = model.path().resolve(FILE);
+    if (!Files.isRegularFile(path)) {
+      throw new DataException(
+          model.path() + " has no " + FILE + ", which says how sound becomes numbers");
+    }
     Settings settings =
         new Settings(model.path().resolve("config.json").toString(), model.config());
     try (SafetensorsFile file = SafetensorsFile.open(path)) {
       return new KeywordFeatures(settings, file);
     }
+  }
+
+  /** {@code [frames, features]} of a recording. */
+  List<Integer> shape() {
+    return List.of(frames, features);
   }
 
   /** Samples in a second that recordings must have; see {@link Recording#atRate}. */
@@ -88,7 +99,7 @@ public final class KeywordFeatures {
   /**
    * Recordings as a model reads them; short ones are padded by silence, long ones cut.
    *
-   * @throws org.sparkpeft.core.error.DataException if a rate is another
+   * @throws DataException if a rate is another
    */
   public FrameBatch batch(List<Recording> recordings) {
     return FrameBatch.of(recordings.stream().map(this::of).toList(), frames, features);

@@ -26,6 +26,11 @@ interface Architecture {
     return List.of();
   }
 
+  /** What the model reads of an example; with two kinds of input, what a classifier reads. */
+  default InputForm input() {
+    return InputForm.TOKENS;
+  }
+
   /** Whether a decoder reads what an encoder made of the input. */
   default boolean isEncoderDecoder() {
     return false;

@@ -32,6 +32,7 @@ final class AstModel {
         blocks,
         true,
         patches,
+        InputForm.frames(patches.width(), patches.height()),
         AstModel::spectrogram,
         PatchHead.NORMED_MEAN);
   }

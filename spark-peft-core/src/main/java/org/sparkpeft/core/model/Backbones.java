@@ -62,6 +62,11 @@ public final class Backbones {
     return architecture(directory).sizes();
   }
 
+  /** What a model reads of an example, read from the configuration alone. */
+  public static InputForm input(ModelDirectory directory) {
+    return architecture(directory).input();
+  }
+
   /** The modules of a model and its head, read from the configuration alone. */
   public static ModuleTree modules(ModelDirectory directory, HeadConfig head) {
     return architecture(directory).modules(head);

@@ -71,6 +71,11 @@ record ClipModel(ModelSizes sizes, ClipVision vision, ClipText text, int project
   }
 
   @Override
+  public InputForm input() {
+    return vision.input();
+  }
+
+  @Override
   public ModuleTree modules(HeadConfig head) {
     int hidden = vision.blocks().hidden();
     return switch (head.kind()) {

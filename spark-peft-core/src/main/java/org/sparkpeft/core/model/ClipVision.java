@@ -28,6 +28,10 @@ record ClipVision(BlockConfig blocks, Patches patches) {
         Patches.tiles(config.count("num_channels", 3), image[0], image[1], size));
   }
 
+  InputForm input() {
+    return InputForm.image(patches.channels(), patches.height(), patches.width());
+  }
+
   private int tokens() {
     return patches.count() + 1;
   }

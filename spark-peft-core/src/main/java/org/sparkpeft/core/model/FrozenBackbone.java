@@ -87,6 +87,11 @@ final class FrozenBackbone implements Backbone {
   }
 
   @Override
+  public InputForm input() {
+    return architecture.input();
+  }
+
+  @Override
   public boolean isEncoderDecoder() {
     return architecture.isEncoderDecoder();
   }

@@ -63,6 +63,11 @@ record KwtModel(ModelSizes sizes, BlockConfig blocks, int frames, int features)
   }
 
   @Override
+  public InputForm input() {
+    return InputForm.frames(frames, features);
+  }
+
+  @Override
   public ModuleTree modules(HeadConfig head) {
     int hidden = blocks.hidden();
     List<ModuleSpec> modules = new ArrayList<>();

@@ -18,6 +18,7 @@ import org.sparkpeft.core.nn.Norm;
  * @param prefix Hugging Face's {@code base_model_prefix}
  * @param distilled whether a distillation token follows the class token
  * @param patches how an image is cut
+ * @param input what is read of an example
  * @param reader how an input is cut into {@code [batch, patches, values]}
  * @param sequenceHead the head of the classification class
  */
@@ -27,6 +28,7 @@ record PatchTransformer(
     BlockConfig blocks,
     boolean distilled,
     Patches patches,
+    InputForm input,
     Reader reader,
     PatchHead sequenceHead)
     implements Architecture {

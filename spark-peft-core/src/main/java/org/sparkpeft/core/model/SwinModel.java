@@ -138,6 +138,11 @@ record SwinModel(
   }
 
   @Override
+  public InputForm input() {
+    return InputForm.image(patches.channels(), patches.height(), patches.width());
+  }
+
+  @Override
   public ModuleTree modules(HeadConfig head) {
     String base = path(head);
     List<ModuleSpec> modules = new ArrayList<>();

@@ -37,6 +37,7 @@ final class VitModel {
         blocks,
         distilled,
         patches,
+        InputForm.image(patches.channels(), patches.height(), patches.width()),
         VitModel::pixels,
         head);
   }

@@ -128,6 +128,11 @@ record Wav2Vec2Model(
   }
 
   @Override
+  public InputForm input() {
+    return InputForm.SAMPLES;
+  }
+
+  @Override
   public ModuleTree modules(HeadConfig head) {
     String base = path(head);
     int hidden = blocks.hidden();

@@ -92,6 +92,11 @@ record WhisperModel(
   }
 
   @Override
+  public InputForm input() {
+    return InputForm.frames(Math.multiplyExact(2, frames), melBins);
+  }
+
+  @Override
   public ModuleTree modules(HeadConfig head) {
     String base = path(head);
     int hidden = sizes.hidden();

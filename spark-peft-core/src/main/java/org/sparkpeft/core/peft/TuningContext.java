@@ -6,7 +6,7 @@ import ai.djl.ndarray.types.Shape;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
-import org.sparkpeft.core.model.TokenBatch;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.random.Philox;
 
 /**
@@ -23,12 +23,12 @@ public record TuningContext(
     NDManager manager,
     boolean training,
     Philox random,
-    TokenBatch batch,
+    ModelInput batch,
     Probes probes,
     List<NDArray> lossTerms) {
 
   /** Of a forward pass that is not differentiated. */
-  public static TuningContext inference(NDManager manager, TokenBatch batch) {
+  public static TuningContext inference(NDManager manager, ModelInput batch) {
     return new TuningContext(
         manager, false, Philox.of(0, "unused"), batch, Probes.none(), new ArrayList<>());
   }

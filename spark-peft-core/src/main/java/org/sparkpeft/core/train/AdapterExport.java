@@ -98,7 +98,10 @@ final class AdapterExport {
   private static ObjectNode config(
       TunableModel model, Map<String, Object> method, List<String> modulesToSave) {
     Map<String, Object> fields = new TreeMap<>(method);
-    fields.put("task_type", model.task().kind().huggingFaceType());
+    String taskType = model.task().kind().huggingFaceType();
+    if (!taskType.isEmpty()) {
+      fields.put("task_type", taskType);
+    }
     fields.put("base_model_name_or_path", baseName(model));
     fields.put("inference_mode", true);
     boolean transposed =

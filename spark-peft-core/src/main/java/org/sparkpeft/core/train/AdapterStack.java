@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.Set;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.AdapterDirectory;
+import org.sparkpeft.core.model.InputForm;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.peft.MethodState;
 import org.sparkpeft.core.peft.PeftConfig;
@@ -234,7 +235,8 @@ public final class AdapterStack {
     }
     int virtual = virtualTokens() + ownVirtualTokens;
     int positions = model.config().maxTokens();
-    if (model.task().maxLength() + virtual > positions) {
+    boolean text = model.input().kind() == InputForm.Kind.TOKENS;
+    if (text && model.task().maxLength() + virtual > positions) {
       throw new ConfigException(
           "max_length",
           "the model has "

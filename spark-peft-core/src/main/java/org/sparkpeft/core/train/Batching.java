@@ -21,6 +21,9 @@ final class Batching {
   /** Tokens by which lengths in such a batch may differ at least. */
   private static final int MIN_SPREAD = 2;
 
+  /** Samples of a recording that count as a token: what Wav2Vec2 makes a position of. */
+  private static final int SAMPLES = 320;
+
   private Batching() {}
 
   /** The batches of one pass, as indices of examples. */
@@ -59,8 +62,14 @@ final class Batching {
   }
 
   private static int length(TokenExamples examples, int index, boolean pairs) {
-    int length = examples.tokens(index).length;
+    int length = positions(examples, index);
     return pairs ? Math.max(length, examples.pair(index).length) : length;
+  }
+
+  /** Tokens; 0 for images and recordings of one shape, since none is longer than another. */
+  private static int positions(TokenExamples examples, int index) {
+    int[] shape = examples.shape(index);
+    return shape.length == 1 ? shape[0] / SAMPLES : examples.tokens(index).length;
   }
 
   /**

@@ -3,19 +3,24 @@ package org.sparkpeft.core.train;
 import java.util.ArrayList;
 import java.util.List;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.TokenExamples;
 
 /**
- * Some examples of a client, with their tokens padded together.
+ * Some examples of a client in one input of the model.
  *
  * @param source all examples
  * @param indices which of them are in the batch
- * @param tokens their tokens; for pairs, first all first texts, then all second texts
+ * @param input their tokens, padded together, images or recordings; for pairs, first all first
+ *     texts, then all second texts
  */
-record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
+record ExampleBatch(TokenExamples source, int[] indices, ModelInput input) {
 
   static ExampleBatch of(TokenExamples source, int[] indices, boolean pairs, int padId) {
+    if (source.shape(indices[0]).length > 0) {
+      return new ExampleBatch(source, indices, MediaBatch.of(source, indices));
+    }
     List<int[]> sequences = new ArrayList<>();
     for (int index : indices) {
       sequences.add(source.tokens(index));
@@ -53,7 +58,20 @@ record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
       targets.add(shifted);
     }
     TokenBatch target = TokenBatch.of(targets, padId);
-    return new ExampleBatch(source, indices, tokens.withTarget(target));
+    return new ExampleBatch(source, indices, tokens().withTarget(target));
+  }
+
+  /** The input of a task that only texts have. */
+  TokenBatch tokens() {
+    if (input instanceof TokenBatch tokens) {
+      return tokens;
+    }
+    throw new IllegalStateException("the task reads texts, the examples are none");
+  }
+
+  /** Tokens without padding; 0 for images and recordings. */
+  long positions() {
+    return input instanceof TokenBatch tokens ? tokens.tokens() : 0;
   }
 
   int size() {
@@ -77,7 +95,7 @@ record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
 
   /** Positions with outputs for each example, with padding: the decoder's where there is one. */
   int outputWidth() {
-    return tokens.target().map(TokenBatch::width).orElse(tokens.width());
+    return tokens().target().map(TokenBatch::width).orElse(tokens().width());
   }
 
   /** The values of an example of the batch. */
@@ -93,7 +111,7 @@ record ExampleBatch(TokenExamples source, int[] indices, TokenBatch tokens) {
   /** One class for each token of an example of the batch, -100 where it does not count. */
   int[] tokenLabels(int row, int classes) {
     int[] labels = source.classes(indices[row]);
-    int length = tokens.target().orElse(tokens).length(row);
+    int length = tokens().target().orElse(tokens()).length(row);
     if (labels.length != length) {
       throw new DataException(
           "example "

@@ -35,7 +35,7 @@ final class FixedFeatures implements BatchForward {
     for (int[] indices : Batching.forEvaluation(examples, BATCH, false)) {
       try (NDManager step = manager.newSubManager()) {
         ExampleBatch batch = model.batch(examples, indices, false);
-        NDArray features = model.fixedFeatures(step, batch.tokens()); // [batch, hidden]
+        NDArray features = model.fixedFeatures(step, batch.input()); // [batch, hidden]
         for (int row = 0; row < indices.length; row++) {
           rows[indices[row]] = features.get(row).toFloatArray();
         }

@@ -88,11 +88,7 @@ final class FusedExport {
     TaskConfig task = model.task();
     if (task.kind() != Task.SENTENCE_EMBEDDING && !task.kind().isLanguage()) {
       String family = family(config);
-      String head =
-          task.kind() == Task.TOKEN_CLASSIFICATION
-              ? "ForTokenClassification"
-              : "ForSequenceClassification";
-      config.putArray("architectures").add(family + head);
+      config.putArray("architectures").add(family + head(task.kind(), family));
       ObjectNode names = config.putObject("id2label");
       ObjectNode numbers = config.putObject("label2id");
       for (int i = 0; i < task.outputs(); i++) {
@@ -105,6 +101,21 @@ final class FusedExport {
       }
     }
     return config;
+  }
+
+  /** What follows a family's name in the class with the task's head. */
+  private static String head(Task task, String family) {
+    return switch (task) {
+      case TOKEN_CLASSIFICATION -> "ForTokenClassification";
+      case IMAGE_CLASSIFICATION -> "ForImageClassification";
+      case AUDIO_CLASSIFICATION ->
+          switch (family) {
+            case "Wav2Vec2" -> "ForSequenceClassification";
+            case "KeywordTransformer" -> ""; // the one class there is
+            default -> "ForAudioClassification";
+          };
+      default -> "ForSequenceClassification";
+    };
   }
 
   /** {@code Bert} of {@code BertModel}, as the model's own configuration has it. */

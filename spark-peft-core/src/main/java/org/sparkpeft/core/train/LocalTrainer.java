@@ -156,7 +156,7 @@ public final class LocalTrainer {
                   1f / group.size(),
                   training.gradient(),
                   Probing.of(training.observer(), training.update(), probes));
-          training.saw(loss, batch.tokens().tokens());
+          training.saw(loss, batch.positions());
         }
         Optional<MethodState> changed = training.step(probes);
         if (changed.isPresent()) {
@@ -199,8 +199,7 @@ public final class LocalTrainer {
       try (GradientScope scope = GradientScope.open()) {
         Map<String, NDArray> views = flat.views(leaf);
         List<NDArray> terms = new ArrayList<>();
-        TuningContext context =
-            new TuningContext(step, true, random, batch.tokens(), probes, terms);
+        TuningContext context = new TuningContext(step, true, random, batch.input(), probes, terms);
         NDArray outputs = forward.outputs(step, views, batch, context);
         loss = objective.loss(step, outputs, batch);
         for (NDArray term : terms) {
@@ -269,7 +268,7 @@ public final class LocalTrainer {
         false,
         (batch, results) -> {
           float[] outputs = results.toFloatArray();
-          int size = outputs.length / batch.tokens().size();
+          int size = outputs.length / batch.input().size();
           for (int row = 0; row < batch.size(); row++) {
             int kept = size;
             if (model.task().kind().isPerToken()) { // after each other, padding last
@@ -305,7 +304,7 @@ public final class LocalTrainer {
   }
 
   private static TuningContext inference(NDManager step, ExampleBatch batch) {
-    return TuningContext.inference(step, batch.tokens());
+    return TuningContext.inference(step, batch.input());
   }
 
   private void forward(

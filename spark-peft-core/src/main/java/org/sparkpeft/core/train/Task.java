@@ -3,10 +3,13 @@ package org.sparkpeft.core.train;
 import java.util.Arrays;
 import java.util.Optional;
 import java.util.stream.Collectors;
+import org.sparkpeft.core.model.InputForm;
 
 /** The tasks a model can be tuned for. */
 enum Task {
   TEXT_CLASSIFICATION("text-classification", "SEQ_CLS", 2, 100_000),
+  IMAGE_CLASSIFICATION("image-classification", "", 2, 100_000),
+  AUDIO_CLASSIFICATION("audio-classification", "", 2, 100_000),
   MULTI_LABEL_CLASSIFICATION("multi-label-classification", "SEQ_CLS", 1, 100_000),
   REGRESSION("regression", "SEQ_CLS", 0, 1_000),
   TOKEN_CLASSIFICATION("token-classification", "TOKEN_CLS", 2, 100_000),
@@ -30,6 +33,10 @@ enum Task {
     this.maxLabels = maxLabels;
   }
 
+  String configName() {
+    return configName;
+  }
+
   static Optional<Task> named(String name) {
     return Arrays.stream(values()).filter(t -> t.configName.equals(name)).findFirst();
   }
@@ -38,7 +45,7 @@ enum Task {
     return Arrays.stream(values()).map(t -> t.configName).collect(Collectors.joining(", "));
   }
 
-  /** Hugging Face PEFT's {@code task_type}. */
+  /** Hugging Face PEFT's {@code task_type}; empty where it has none. */
   String huggingFaceType() {
     return huggingFaceType;
   }
@@ -56,6 +63,15 @@ enum Task {
     return this == TOKEN_CLASSIFICATION || isLanguage();
   }
 
+  /** Whether a model that reads examples of this kind can learn the task. */
+  boolean reads(InputForm.Kind kind) {
+    return switch (kind) {
+      case TOKENS -> this != IMAGE_CLASSIFICATION && this != AUDIO_CLASSIFICATION;
+      case IMAGE -> this == IMAGE_CLASSIFICATION;
+      case FRAMES, SAMPLES -> this == AUDIO_CLASSIFICATION;
+    };
+  }
+
   /** Whether words are predicted. */
   boolean isLanguage() {
     return this == TEXT_GENERATION || this == TEXT_TO_TEXT || isPreference();
@@ -68,7 +84,8 @@ enum Task {
 
   Objective objective(TaskConfig config) {
     return switch (this) {
-      case TEXT_CLASSIFICATION -> new SoftmaxObjective(config.outputs());
+      case TEXT_CLASSIFICATION, IMAGE_CLASSIFICATION, AUDIO_CLASSIFICATION ->
+          new SoftmaxObjective(config.outputs());
       case MULTI_LABEL_CLASSIFICATION -> new MultiLabelObjective(config.outputs());
       case REGRESSION -> new RegressionObjective(config.outputs());
       case TOKEN_CLASSIFICATION -> new TokenObjective(config.outputs());

@@ -1,20 +1,25 @@
 package org.sparkpeft.core.train;
 
 import java.io.Serializable;
+import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
+import java.util.stream.Collectors;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.core.model.HeadConfig;
+import org.sparkpeft.core.model.InputForm;
 
 /**
  * What is learned.
  *
- * @param task {@code text-classification}, {@code multi-label-classification}, {@code regression},
- *     {@code token-classification}, {@code sentence-embedding}, {@code text-generation} (the next
- *     token), {@code text2text-generation} (a decoder's tokens, given an encoder's), or, from
- *     preferences, {@code dpo}, {@code ipo}, {@code orpo} or {@code kto}
+ * @param task {@code text-classification}, {@code image-classification}, {@code
+ *     audio-classification}, {@code multi-label-classification}, {@code regression}, {@code
+ *     token-classification}, {@code sentence-embedding}, {@code text-generation} (the next token),
+ *     {@code text2text-generation} (a decoder's tokens, given an encoder's), or, from preferences,
+ *     {@code dpo}, {@code ipo}, {@code orpo} or {@code kto}
  * @param labels names of the classes, in the order of the head's outputs; empty for {@code
  *     sentence-embedding}, where words are predicted and, where one value is predicted, for {@code
  *     regression}
@@ -95,6 +100,26 @@ public record TaskConfig(
     return kind().isPreference();
   }
 
+  /**
+   * Refuses a task that a model cannot learn, such as one of texts on a model of images.
+   *
+   * @throws ConfigException if it cannot
+   */
+  public static void requireInput(String task, InputForm input) {
+    if (!Task.named(task).orElseThrow().reads(input.kind())) {
+      throw new ConfigException(
+          "model.task",
+          task
+              + " does not go with a model that reads "
+              + input.kind().what()
+              + "; its task can be "
+              + Arrays.stream(Task.values())
+                  .filter(other -> other.reads(input.kind()))
+                  .map(Task::configName)
+                  .collect(Collectors.joining(", ")));
+    }
+  }
+
   Task kind() {
     return Task.named(task).orElseThrow();
   }
@@ -106,7 +131,11 @@ public record TaskConfig(
 
   HeadConfig head() {
     return switch (kind()) {
-      case TEXT_CLASSIFICATION, MULTI_LABEL_CLASSIFICATION, REGRESSION ->
+      case TEXT_CLASSIFICATION,
+          IMAGE_CLASSIFICATION,
+          AUDIO_CLASSIFICATION,
+          MULTI_LABEL_CLASSIFICATION,
+          REGRESSION ->
           new HeadConfig(
               pooling.equals("mean") ? HeadConfig.Kind.MEAN : HeadConfig.Kind.SEQUENCE, outputs());
       case TOKEN_CLASSIFICATION -> new HeadConfig(HeadConfig.Kind.TOKEN, outputs());

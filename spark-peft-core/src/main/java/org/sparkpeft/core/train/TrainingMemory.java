@@ -26,6 +26,8 @@ import org.sparkpeft.core.vector.ParameterVector;
  * @param moments what the optimiser remembers
  */
 public record TrainingMemory(long values, long gradients, long moments) {
+  /** A second of sound for a model that reads samples. */
+  private static final int SAMPLES = 16_000;
 
   /**
    * Exact, since these are flat arrays.
@@ -44,14 +46,14 @@ public record TrainingMemory(long values, long gradients, long moments) {
   }
 
   /**
-   * What one batch of texts of full length keeps until its step is over, which is when the backward
-   * pass is done: the sum of all arrays that a real forward pass makes, which is linear in the
-   * batch and so counted on one text and on two. Views count as what they are views of, and what
-   * the engine keeps inside an operation is not seen: on a six-layer MiniLM with batches of 32 x 64
-   * the process grows by 387 MB where this says 393. The backward pass takes about a quarter more
-   * for a moment.
+   * What one batch of texts of full length, or of recordings of a second, keeps until its step is
+   * over, which is when the backward pass is done: the sum of all arrays that a real forward pass
+   * makes, which is linear in the batch and so counted on one text and on two. Views count as what
+   * they are views of, and what the engine keeps inside an operation is not seen: on a six-layer
+   * MiniLM with batches of 32 x 64 the process grows by 387 MB where this says 393. The backward
+   * pass takes about a quarter more for a moment.
    *
-   * @param batch texts in a batch; the objectives of pairs take two for each
+   * @param batch examples in a batch; the objectives of pairs take two for each
    */
   public static long activations(TunableModel model, int batch) {
     Objective objective = model.task().kind().objective(model.task());
@@ -67,8 +69,7 @@ public record TrainingMemory(long values, long gradients, long moments) {
     ParameterVector values = started.initialParameters(0);
     int[] indices = IntStream.range(0, size).toArray();
     ExampleBatch batch =
-        ExampleBatch.of(
-            new Texts(size, model.task().maxLength()), indices, objective.pairs(), model.padId());
+        ExampleBatch.of(blank(model, size), indices, objective.pairs(), model.padId());
     FlatParameters flat = new FlatParameters(model.layout());
     flat.set(values.toArray());
     try (NDManager manager = device.newManager();
@@ -81,7 +82,7 @@ public record TrainingMemory(long values, long gradients, long moments) {
       NDArray leaf = flat.leaf(step, true);
       TuningContext context =
           new TuningContext(
-              step, true, Philox.of(0, "memory"), batch.tokens(), Probes.none(), new ArrayList<>());
+              step, true, Philox.of(0, "memory"), batch.input(), Probes.none(), new ArrayList<>());
       Map<String, NDArray> views = flat.views(leaf);
       long before = bytes(step.getManagedArrays()); // values, not activations
       forward.outputs(step, views, batch, context);
@@ -93,8 +94,26 @@ public record TrainingMemory(long values, long gradients, long moments) {
     return arrays.stream().mapToLong(a -> a.size() * a.getDataType().getNumOfBytes()).sum();
   }
 
-  /** Texts of one token, again and again. */
-  private record Texts(int size, int length) implements TokenExamples {
+  private static TokenExamples blank(TunableModel model, int size) {
+    return switch (model.input().kind()) {
+      case TOKENS -> new Blank(size, model.task().maxLength(), List.of());
+      case IMAGE, FRAMES -> new Blank(size, 0, model.input().shape());
+      case SAMPLES -> new Blank(size, 0, List.of(SAMPLES));
+    };
+  }
+
+  /** Texts of one token, again and again, black images, or silence. */
+  private record Blank(int size, int length, List<Integer> form) implements TokenExamples {
+    @Override
+    public float[] input(int index) {
+      return new float[form.stream().reduce(1, Math::multiplyExact)];
+    }
+
+    @Override
+    public int[] shape(int index) {
+      return form.stream().mapToInt(Integer::intValue).toArray();
+    }
+
     @Override
     public int[] tokens(int index) {
       return new int[length];

@@ -22,6 +22,8 @@ import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.Backbone;
 import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.model.InputForm;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModelSizes;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
@@ -115,11 +117,12 @@ public final class TunableModel implements AutoCloseable {
   /**
    * Loads the base model and lays the adapter out on it.
    *
-   * @throws ConfigException if the adapter's configuration does not fit the model
+   * @throws ConfigException if the adapter's configuration or the task does not fit the model
    * @throws org.sparkpeft.core.error.FormatException if the model cannot be read
    */
   public static TunableModel load(
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
+    TaskConfig.requireInput(task.task(), Backbones.input(directory));
     Preferences.requireDecoder(task, directory);
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
@@ -277,6 +280,11 @@ public final class TunableModel implements AutoCloseable {
     return backbone.modules();
   }
 
+  /** What the model reads of an example. */
+  public InputForm input() {
+    return backbone.input();
+  }
+
   /** Sizes of the base model. */
   public ModelSizes config() {
     return backbone.config();
@@ -345,7 +353,17 @@ public final class TunableModel implements AutoCloseable {
             () ->
                 backbone.isRowByRow()
                     ? Optional.empty()
-                    : Optional.of("a layer of the base reads what all texts have in common"));
+                    : Optional.of("a layer of the base reads what all texts have in common"))
+        .or(this::whyTaskOneByOne);
+  }
+
+  private Optional<String> whyTaskOneByOne() {
+    if (task.isPreference()) {
+      return Optional.of("preferences are measured against a reference of their own");
+    }
+    return task.kind().reads(InputForm.Kind.TOKENS)
+        ? Optional.empty()
+        : Optional.of("images and recordings go one client at a time");
   }
 
   /** From a batch of several clients' texts and their trained tensors to the outputs. */
@@ -423,9 +441,9 @@ public final class TunableModel implements AutoCloseable {
     }
   }
 
-  private NDArray outputs(NDManager step, TokenBatch batch, Tuning tuning) {
-    NDArray hidden = backbone.forward(step, batch, tuning);
-    NDArray features = backbone.features(step, hidden, batch, tuning);
+  private NDArray outputs(NDManager step, ModelInput input, Tuning tuning) {
+    NDArray hidden = backbone.forward(step, input, tuning);
+    NDArray features = backbone.features(step, hidden, input, tuning);
     if (task.kind() != Task.SENTENCE_EMBEDDING) {
       return backbone.logits(features, tuning);
     }
@@ -455,7 +473,7 @@ public final class TunableModel implements AutoCloseable {
   }
 
   /** What the untrained encoder gives the head, {@code [batch, hidden]}. */
-  NDArray fixedFeatures(NDManager step, TokenBatch batch) {
+  NDArray fixedFeatures(NDManager step, ModelInput batch) {
     NDArray hidden = backbone.forward(step, batch, Tuning.NONE);
     return backbone.features(step, hidden, batch, Tuning.NONE);
   }

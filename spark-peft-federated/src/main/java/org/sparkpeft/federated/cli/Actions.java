@@ -60,7 +60,7 @@ public interface Actions {
   /** Metrics of an adapter on test data. */
   Outcome evaluate(EvaluateRequest request);
 
-  /** Labels and scores for texts. */
+  /** Labels and scores for texts, images or recordings. */
   Outcome predict(PredictRequest request);
 
   /**
@@ -145,7 +145,7 @@ public interface Actions {
    * @param path what Spark is asked to load, or a table name with format {@code table}
    * @param format Spark data source
    * @param options options of Spark's reader
-   * @param text column of the text
+   * @param input column of the text, image or recording
    * @param textPair column of a second text, empty for none
    * @param rejected column of the rejected completion, empty for none
    * @param label column of the label, empty for none
@@ -154,7 +154,7 @@ public interface Actions {
       String path,
       String format,
       Map<String, String> options,
-      String text,
+      String input,
       String textPair,
       String rejected,
       String label) {
@@ -174,17 +174,20 @@ public interface Actions {
    * What to predict.
    *
    * @param texts texts given on the command line; empty when {@code data} is there
+   * @param files images or recordings given on the command line, likewise
    * @param data rows to predict
    * @param out where rows with predictions are written, empty when {@code texts} are given
    */
   record PredictRequest(
       AdapterSource source,
       List<String> texts,
+      List<String> files,
       Optional<InputData> data,
       String out,
       SparkConfig spark) {
     public PredictRequest {
       texts = List.copyOf(texts);
+      files = List.copyOf(files);
     }
   }
 

@@ -37,10 +37,10 @@ final class DataOptions {
   /**
    * The rows, if some were given.
    *
-   * @param text column of the text, empty for that of the run
+   * @param input column of the text, image or recording, empty for that of the run
    * @param label column of the label, likewise
    */
-  Optional<InputData> input(Path directory, AdapterSource source, String text, String label) {
+  Optional<InputData> input(Path directory, AdapterSource source, String input, String label) {
     if (data.isEmpty()) {
       return Optional.empty();
     }
@@ -52,10 +52,19 @@ final class DataOptions {
             as.equals(DataConfig.TABLE) ? data : Locations.resolve(directory, data, "--data"),
             as,
             options.isEmpty() && as.equals(columns.format()) ? columns.options() : options,
-            orElse(text, columns.text()),
-            text.isEmpty() ? columns.textPair() : "",
-            text.isEmpty() ? columns.rejected() : "",
+            orElse(input, columns.input(task(source))),
+            input.isEmpty() ? columns.textPair() : "",
+            input.isEmpty() ? columns.rejected() : "",
             orElse(label, columns.label())));
+  }
+
+  private static String task(AdapterSource source) {
+    if (source instanceof AdapterSource.FromRun run) {
+      return run.recipe().model().task();
+    }
+    return source instanceof AdapterSource.Stack stack
+        ? stack.model().task()
+        : ((AdapterSource.FromDirectory) source).model().task();
   }
 
   private static String orElse(String given, String otherwise) {

@@ -21,8 +21,11 @@ final class EvaluateCommand implements Command {
   @Mixin private AdapterOptions adapter = new AdapterOptions();
   @Mixin private DataOptions data = new DataOptions();
 
-  @Option(names = "--text", paramLabel = "COLUMN", description = "Column of the text.")
-  private String text = "";
+  @Option(
+      names = {"--text", "--image", "--audio"},
+      paramLabel = "COLUMN",
+      description = "Column of the text, image or recording.")
+  private String input = "";
 
   @Option(names = "--label", paramLabel = "COLUMN", description = "Column of the label.")
   private String label = "";
@@ -42,7 +45,7 @@ final class EvaluateCommand implements Command {
         .actions()
         .evaluate(
             new EvaluateRequest(
-                source, data.input(directory, source, text, label), adapter.spark(source)));
+                source, data.input(directory, source, input, label), adapter.spark(source)));
   }
 
   private static boolean hasTestData(AdapterSource source) {

@@ -28,6 +28,7 @@ import org.sparkpeft.federated.client.EvaluationJob;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.GenerationJob;
+import org.sparkpeft.federated.client.MediaFiles;
 import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.StackedAdapters;
 import org.sparkpeft.federated.client.TextGeneration;
@@ -264,11 +265,12 @@ final class FederatedActions implements Actions {
       try (ExampleShards shards =
           FederatedData.testShards(
               rows,
-              input.text(),
+              input.input(),
               input.textPair(),
               input.rejected(),
               input.label(),
-              adapter.runtime())) {
+              adapter.runtime(),
+              files(spark, input))) {
         Evaluation evaluation =
             EvaluationJob.run(shards, adapter).values().stream()
                 .reduce(Evaluation::merge)
@@ -288,6 +290,10 @@ final class FederatedActions implements Actions {
     }
   }
 
+  private static MediaFiles files(EmbeddedSpark spark, InputData input) {
+    return MediaFiles.beside(spark.session(), input.path(), input.format());
+  }
+
   private static InputData testData(AdapterSource source) {
     if (source instanceof AdapterSource.FromRun run && !run.recipe().data().test().isEmpty()) {
       var data = run.recipe().data();
@@ -295,7 +301,7 @@ final class FederatedActions implements Actions {
           data.test(),
           data.format(),
           data.options(),
-          data.text(),
+          data.input(run.recipe().model().task()),
           data.textPair(),
           data.rejected(),
           data.label());
@@ -339,13 +345,17 @@ final class FederatedActions implements Actions {
       StackedAdapters adapter = adapters(request.source());
       Predictions predictions = new Predictions(adapter);
       if (request.data().isEmpty()) {
-        return predictions.ofTexts(request.texts());
+        return request.files().isEmpty()
+            ? predictions.ofTexts(request.texts())
+            : predictions.ofFiles(spark.session(), request.files());
       }
       InputData input = request.data().get();
       Dataset<Row> rows =
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
       return predictions.ofRows(
-          PredictionJob.withLogits(rows, input.text(), adapter, Predictions.LOGITS), request.out());
+          PredictionJob.withLogits(
+              rows, input.input(), files(spark, input), adapter, Predictions.LOGITS),
+          request.out());
     }
   }
 
@@ -374,7 +384,7 @@ final class FederatedActions implements Actions {
       String format =
           Predictions.write(
               GenerationJob.withContinuations(
-                  rows, input.text(), generation, request.settings(), "generated"),
+                  rows, input.input(), generation, request.settings(), "generated"),
               request.out());
       return Outcome.of(
           "texts written to " + request.out() + " as " + format,

@@ -136,6 +136,7 @@ final class GenerateCommand implements Command {
                     options,
                     textColumn,
                     "",
+                    "",
                     ""));
     return context
         .actions()

@@ -163,7 +163,13 @@ final class Inspection {
           "num_attention_heads",
           "intermediate_size",
           "vocab_size",
-          "max_position_embeddings"
+          "max_position_embeddings",
+          "image_size",
+          "patch_size",
+          "num_channels",
+          "num_mel_bins",
+          "num_frames",
+          "sample_rate"
         }) {
       if (config.has(key)) {
         sheet.add(key, config.get(key).asLong());

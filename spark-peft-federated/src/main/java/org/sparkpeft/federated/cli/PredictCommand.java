@@ -3,6 +3,7 @@ package org.sparkpeft.federated.cli;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.Stream;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.federated.cli.Actions.AdapterSource;
 import org.sparkpeft.federated.cli.Actions.PredictRequest;
@@ -12,12 +13,13 @@ import picocli.CommandLine.Option;
 
 @picocli.CommandLine.Command(
     name = "predict",
-    description = "Predict labels of texts.",
+    description = "Predict labels of texts, images or recordings.",
     footer = {
       "",
       "Examples:",
       "  spark-peft predict --run runs/quickstart --text \"my parcel never came\"",
       "  spark-peft predict --run runs/quickstart --data new.jsonl --out predictions",
+      "  spark-peft predict --run runs/spoken-digits --file seven.wav",
       "  spark-peft predict --adapter a=adapters/a --adapter b=adapters/b:0.5 --head a"
           + " --model models/bert --text hello"
     })
@@ -29,10 +31,18 @@ final class PredictCommand implements Command {
   private List<String> texts = new ArrayList<>();
 
   @Option(
-      names = "--text-column",
+      names = "--file",
+      paramLabel = "FILE",
+      description = "An image or a WAV file; repeatable.")
+  private List<String> files = new ArrayList<>();
+
+  @Option(
+      names = {"--text-column", "--image-column", "--audio-column"},
       paramLabel = "COLUMN",
-      description = "Column of the text in --data (default: that of the run, or text).")
-  private String textColumn = "";
+      description =
+          "Column of the text, image or recording in --data (default: that of the run, or text,"
+              + " image, audio).")
+  private String inputColumn = "";
 
   @Option(
       names = "--out",
@@ -45,10 +55,10 @@ final class PredictCommand implements Command {
     Path directory = context.shell().directory();
     new Problems()
         .require(
-            texts.isEmpty() == data.given(),
-            "--text, --data",
-            data.given() ? "both" : "neither",
-            "give one of the two")
+            Stream.of(!texts.isEmpty(), !files.isEmpty(), data.given()).filter(b -> b).count() == 1,
+            "--text, --file, --data",
+            texts.isEmpty() && files.isEmpty() && !data.given() ? "none" : "several",
+            "give one of the three")
         .require(
             data.given() != out.isEmpty(),
             "--out",
@@ -62,7 +72,8 @@ final class PredictCommand implements Command {
             new PredictRequest(
                 source,
                 texts,
-                data.input(directory, source, textColumn, ""),
+                files.stream().map(file -> Locations.resolve(directory, file, "--file")).toList(),
+                data.input(directory, source, inputColumn, ""),
                 Locations.resolve(directory, out, "--out"),
                 adapter.spark(source)));
   }

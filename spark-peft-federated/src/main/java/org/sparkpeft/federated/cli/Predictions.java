@@ -12,6 +12,7 @@ import org.apache.spark.sql.Encoders;
 import org.apache.spark.sql.Row;
 import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.SaveMode;
+import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
 import org.sparkpeft.core.error.ConfigException;
@@ -19,7 +20,7 @@ import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.federated.client.PredictionJob;
 import org.sparkpeft.federated.client.StackedAdapters;
 
-/** What an adapter says about texts, for the terminal and for files. */
+/** What an adapter says about texts, images or recordings, for the terminal and for files. */
 final class Predictions {
   static final String LOGITS = "logits";
 
@@ -33,23 +34,31 @@ final class Predictions {
 
   /** One line a text: label and probability, or the value. */
   Outcome ofTexts(List<String> texts) {
-    float[][] logits = PredictionJob.logits(texts, adapter);
+    return of("text", texts, PredictionJob.logits(texts, adapter));
+  }
+
+  /** The same for files of images or sound. */
+  Outcome ofFiles(SparkSession spark, List<String> files) {
+    return of("file", files, PredictionJob.logitsOfFiles(spark, files, adapter));
+  }
+
+  private Outcome of(String what, List<String> inputs, float[][] logits) {
     List<Map<String, Object>> rows = new ArrayList<>();
     List<String> lines = new ArrayList<>();
-    for (int i = 0; i < texts.size(); i++) {
+    for (int i = 0; i < inputs.size(); i++) {
       double[] wide = new double[logits[i].length];
       for (int c = 0; c < wide.length; c++) {
         wide[c] = logits[i][c];
       }
       Scored scored = Scored.of(wide, task);
       SortedMap<String, Object> row = new TreeMap<>();
-      row.put("text", texts.get(i));
+      row.put(what, inputs.get(i));
       row.put("prediction", scored.prediction());
       row.put("score", scored.score());
       rows.add(row);
       lines.add(
           String.format(
-              Locale.ROOT, "%-24s %.4f  %s", scored.prediction(), scored.score(), texts.get(i)));
+              Locale.ROOT, "%-24s %.4f  %s", scored.prediction(), scored.score(), inputs.get(i)));
     }
     return Outcome.of(String.join(System.lineSeparator(), lines), Map.of("predictions", rows));
   }
@@ -107,7 +116,7 @@ final class Predictions {
   }
 
   /**
-   * What the logits of one text mean.
+   * What the logits of one example mean.
    *
    * @param prediction label; for several labels those above one half, joined by commas; for
    *     regression the value
@@ -118,7 +127,8 @@ final class Predictions {
 
     static Scored of(double[] logits, TaskConfig task) {
       return switch (task.task()) {
-        case "text-classification" -> best(logits, task.labels());
+        case "text-classification", "image-classification", "audio-classification" ->
+            best(logits, task.labels());
         case "multi-label-classification" -> above(logits, task.labels());
         case "regression" -> new Scored(String.format(Locale.ROOT, "%.6g", logits[0]), logits[0]);
         default ->

@@ -39,13 +39,13 @@ record Census(long rows, SortedMap<String, Long> labels) {
    * Counts.
    *
    * @param setting the recipe key or option that names the data, for messages
+   * @param input the column of text, image or recording, which is there
    * @param label the label column; ignored for {@link LabelKind#NONE}
    * @throws DataException if a column is missing or has nulls, there are no rows, or too many
    *     classes
    */
   static Census take(
-      Dataset<Row> data, String setting, String text, String pair, String label, LabelKind kind) {
-    ColumnNames.require(data, "data.text", text);
+      Dataset<Row> data, String setting, String input, String pair, String label, LabelKind kind) {
     if (!pair.isEmpty()) {
       ColumnNames.require(data, "data.text_pair", pair);
     }
@@ -53,22 +53,22 @@ record Census(long rows, SortedMap<String, Long> labels) {
       ColumnNames.require(data, "data.label", label);
     }
     Column labels = kind == LabelKind.NONE ? functions.lit("") : column(data, label);
-    Column textNull = column(data, text).isNull().cast("long");
+    Column inputNull = column(data, input).isNull().cast("long");
     Column pairNull = pair.isEmpty() ? functions.lit(0L) : column(data, pair).isNull().cast("long");
     Dataset<Row> facts =
         data.select(
             kind == LabelKind.CLASS
                 ? labels.cast("string").as("name")
                 : functions.lit("").as("name"),
-            textNull.as("text"),
+            inputNull.as("input"),
             pairNull.as("pair"),
             labels.isNull().cast("long").as("label"));
     List<Row> groups =
         facts
             .groupBy("name")
             .agg(
-                functions.count("text"),
-                functions.sum("text"),
+                functions.count("input"),
+                functions.sum("input"),
                 functions.sum("pair"),
                 functions.sum("label"))
             .limit(MAX_CLASSES + 1)
@@ -89,7 +89,7 @@ record Census(long rows, SortedMap<String, Long> labels) {
       throw new DataException(setting + ": there are no rows");
     }
     requireFew(counts.size(), label);
-    requireNone(nulls[0], rows, setting, text);
+    requireNone(nulls[0], rows, setting, input);
     requireNone(nulls[1], rows, setting, pair);
     requireNone(nulls[2], rows, "data.label", label);
     return new Census(rows, kind == LabelKind.CLASSES ? elements(data, label) : counts);

@@ -7,11 +7,15 @@ import java.io.DataOutputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.List;
+import org.sparkpeft.core.data.Examples;
+import org.sparkpeft.core.train.TaskConfig;
 
 /**
- * All examples of one client, tokenised, as one element of an RDD. Travels as bytes; the examples
- * are an Arrow record batch.
+ * All examples of one client, as the model reads them, as one element of an RDD. Travels as bytes;
+ * the examples are an Arrow record batch.
  *
  * @param clientId who
  * @param numExamples how many
@@ -21,6 +25,32 @@ import java.util.List;
 record ClientShard(String clientId, long numExamples, List<Long> labelCounts, Bytes arrow) {
   ClientShard {
     labelCounts = List.copyOf(labelCounts);
+  }
+
+  /** A client's examples with what {@code rows} say of them. */
+  static ClientShard of(
+      TaskConfig task, String clientId, List<RawExample> rows, Examples examples) {
+    return new ClientShard(
+        clientId, rows.size(), labelCounts(task, rows), Bytes.wrap(examples.toArrow()));
+  }
+
+  private static List<Long> labelCounts(TaskConfig task, List<RawExample> rows) {
+    if (task.labels().isEmpty()) {
+      return List.of((long) rows.size());
+    }
+    Long[] counts = new Long[task.labels().size()];
+    Arrays.fill(counts, 0L);
+    boolean hot = task.task().equals("multi-label-classification");
+    for (RawExample row : rows) {
+      float[] targets = row.targets().values();
+      for (int i = 0; i < targets.length; i++) {
+        int label = hot ? i : (int) targets[i];
+        if (!hot || targets[i] > 0) {
+          counts[label]++;
+        }
+      }
+    }
+    return Collections.unmodifiableList(Arrays.asList(counts));
   }
 
   byte[] toBytes() {

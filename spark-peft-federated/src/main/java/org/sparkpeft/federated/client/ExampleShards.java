@@ -23,8 +23,8 @@ import org.sparkpeft.core.error.DataException;
 import scala.Tuple2;
 
 /**
- * Tokenised examples grouped by shard, held by the executors: a shard is a client, or a block of
- * test rows. What a shard holds, and in which order, depends on the rows' content, the seed and the
+ * Encoded examples grouped by shard, held by the executors: a shard is a client, or a block of test
+ * rows. What a shard holds, and in which order, depends on the rows' content, the seed and the
  * settings only.
  */
 public final class ExampleShards implements AutoCloseable {
@@ -122,7 +122,7 @@ public final class ExampleShards implements AutoCloseable {
 
   private static Dataset<Row> select(Dataset<Row> rows, DataColumns columns) {
     return rows.select(
-        column(rows, columns.text()),
+        column(rows, columns.input()),
         column(rows, columns.pair()),
         column(rows, columns.label()),
         column(rows, columns.client()).cast("string"),
@@ -144,7 +144,7 @@ public final class ExampleShards implements AutoCloseable {
     JavaRDD<byte[]> shards =
         keyed
             .groupByKey(partitioner)
-            .mapPartitions(groups -> tokenise(groups, runtime), true)
+            .mapPartitions(groups -> encode(groups, runtime), true)
             .persist(StorageLevel.MEMORY_AND_DISK());
     SortedMap<String, ClientShard> headers = new TreeMap<>();
     for (byte[] bytes : shards.map(shard -> ClientShard.fromBytes(shard).headerBytes()).collect()) {
@@ -154,7 +154,7 @@ public final class ExampleShards implements AutoCloseable {
     return new ExampleShards(shards, partitioner, Collections.unmodifiableSortedMap(headers));
   }
 
-  private static Iterator<byte[]> tokenise(
+  private static Iterator<byte[]> encode(
       Iterator<Tuple2<String, Iterable<Tuple2<String, byte[]>>>> groups, RuntimeSpec runtime) {
     List<byte[]> shards = new ArrayList<>();
     ExampleEncoder encoder = ExecutorRuntime.of(runtime).encoder();

@@ -8,14 +8,18 @@ import org.apache.spark.TaskContext;
 import org.apache.spark.resource.ResourceInformation;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.TorchEngine;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.media.MediaReader;
+import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.train.TunableModel;
+import org.sparkpeft.federated.config.ModelConfig;
 
 /**
- * What a JVM needs to train: one frozen base model and its tokenizer for each device, loaded by the
- * first task that asks and shared by all that follow.
+ * What a JVM needs to train: one frozen base model and what makes its inputs for each device,
+ * loaded by the first task that asks and shared by all that follow.
  */
 public final class ExecutorRuntime {
   /**
@@ -96,11 +100,15 @@ public final class ExecutorRuntime {
       }
     }
     TaskConfig task = key.spec.task();
-    TextTokenizer tokenizer =
-        TextTokenizer.open(directory, task.isPreference() ? UNCUT : task.maxLength());
-    TunableModel model = TunableModel.load(directory, key.spec.task(), key.spec.peft(), key.device);
-    return new ExecutorRuntime(
-        model, new ExampleEncoder(tokenizer, key.spec.task()), StateBytes.EMPTY);
+    TaskConfig.requireInput(task.task(), Backbones.input(directory));
+    ExampleEncoder encoder =
+        ModelConfig.isMedia(task.task())
+            ? new MediaEncoder(MediaReader.of(directory), task)
+            : new TextEncoder(
+                TextTokenizer.open(directory, task.isPreference() ? UNCUT : task.maxLength()),
+                task);
+    TunableModel model = TunableModel.load(directory, task, key.spec.peft(), key.device);
+    return new ExecutorRuntime(model, encoder, StateBytes.EMPTY);
   }
 
   private static ComputeDevice device(RuntimeSpec spec) {
@@ -118,8 +126,21 @@ public final class ExecutorRuntime {
     return model;
   }
 
-  /** Turns texts into tokens. */
+  /** Turns rows into what the model reads. */
   ExampleEncoder encoder() {
     return encoder;
+  }
+
+  /**
+   * Turns texts into tokens and back.
+   *
+   * @throws ConfigException if the model reads no text
+   */
+  TextEncoder textEncoder() {
+    if (encoder instanceof TextEncoder texts) {
+      return texts;
+    }
+    throw new ConfigException(
+        "model.task", "the model reads " + model.input().kind().what() + ", not text");
   }
 }

@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.TreeMap;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Row;
+import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
@@ -20,7 +21,7 @@ import org.sparkpeft.federated.config.ModelConfig;
 import org.sparkpeft.federated.config.Recipe;
 
 /**
- * A run's data, checked, split into clients and tokenised on the executors.
+ * A run's data, checked, split into clients and encoded on the executors.
  *
  * @param runtime model, task (with the labels found) and method
  * @param clients one shard for each client
@@ -41,6 +42,7 @@ public record FederatedData(
    *
    * @param train training rows
    * @param test test rows, if any
+   * @throws ConfigException if the task does not go with the model
    * @throws FormatException if the model's architecture is not supported
    * @throws DataException if a column is missing, a text or label is null, or there are too few
    *     classes or examples
@@ -48,8 +50,10 @@ public record FederatedData(
   public static FederatedData prepare(
       Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
     ModelDirectory model = ModelDirectory.resolve(recipe.model().path());
+    String task = recipe.model().task();
+    TaskConfig.requireInput(task, Backbones.input(model));
     int positions = Backbones.config(model).maxTokens();
-    if (recipe.model().maxLength() > positions) {
+    if (!ModelConfig.isMedia(task) && recipe.model().maxLength() > positions) {
       throw new ConfigException(
           "model.max_length",
           "the model has " + positions + " positions, got " + recipe.model().maxLength());
@@ -57,25 +61,25 @@ public record FederatedData(
     DataConfig data = recipe.data();
     ClientsConfig clients = recipe.clients();
     boolean hasColumn = clients.partition().equals("column");
-    String task = recipe.model().task();
     boolean hasLabel = ModelConfig.hasLabel(task);
     Census.LabelKind kind = labelKind(task);
     requirePairs(task, data.textPair());
+    String input = data.input(task);
+    InputColumn.require(train, task, input);
+    test.ifPresent(rows -> InputColumn.require(rows, task, input));
     DataColumns columns =
         new DataColumns(
-            data.text(),
+            input,
             data.textPair(),
             data.rejected(),
             hasLabel ? data.label() : "",
             hasColumn ? clients.column() : "");
-    Census found =
-        Census.take(train, "data.train", data.text(), data.textPair(), data.label(), kind);
+    Census found = Census.take(train, "data.train", input, data.textPair(), data.label(), kind);
     boolean hasClasses = kind == Census.LabelKind.CLASS || kind == Census.LabelKind.CLASSES;
     List<String> labels = hasClasses ? labels(found.labels(), data) : List.of();
     Optional<Census> tested =
         test.map(
-            rows ->
-                Census.take(rows, "data.test", data.text(), data.textPair(), data.label(), kind));
+            rows -> Census.take(rows, "data.test", input, data.textPair(), data.label(), kind));
     tested.ifPresent(census -> requireKnown(census.labels(), labels));
     if (ModelConfig.isPreference(task)) {
       PreferenceRows.require(train, "data.train", columns);
@@ -93,14 +97,16 @@ public record FederatedData(
                 .resolvedFor(model),
             recipe.peft(),
             recipe.spark().taskCpus());
-    RowReader reader = new RowReader(task, labels);
+    SparkSession spark = train.sparkSession();
+    RowReader reader =
+        new RowReader(task, labels, MediaFiles.beside(spark, data.train(), data.format()));
     long seed = recipe.run().seed();
     ExampleShards clientShards;
     if (hasColumn) {
       clientShards = ExampleShards.byColumn(train, columns, reader, runtime, seed);
     } else {
       long[] counts =
-          task.equals("text-classification")
+          ModelConfig.hasOneClass(task)
               ? labels.stream().mapToLong(label -> found.labels().getOrDefault(label, 0L)).toArray()
               : new long[] {found.rows()};
       int count = clients.count();
@@ -119,46 +125,52 @@ public record FederatedData(
         hasColumn
             && test.isPresent()
             && Arrays.asList(test.get().columns()).contains(clients.column());
+    RowReader testReader =
+        new RowReader(task, labels, MediaFiles.beside(spark, data.test(), data.format()));
     Optional<ExampleShards> testShards =
         test.map(
             rows ->
                 testHasClients
-                    ? ExampleShards.byColumn(rows, columns, reader, runtime, seed)
-                    : blocks(rows, tested.get().rows(), columns, reader, runtime));
+                    ? ExampleShards.byColumn(rows, columns, testReader, runtime, seed)
+                    : blocks(rows, tested.get().rows(), columns, testReader, runtime));
     return new FederatedData(runtime, clientShards, testShards, testHasClients);
   }
 
   /** Labelled rows to evaluate an existing adapter on, in blocks. */
   public static ExampleShards testShards(
-      Dataset<Row> rows, String text, String pair, String label, RuntimeSpec runtime) {
-    return testShards(rows, text, pair, "", label, runtime);
+      Dataset<Row> rows, String input, String pair, String label, RuntimeSpec runtime) {
+    return testShards(
+        rows, input, pair, "", label, runtime, MediaFiles.absolute(rows.sparkSession()));
   }
 
   /**
    * Rows to evaluate an existing adapter on, in blocks.
    *
    * @param rejected column of the rejected completion, empty where there is none
+   * @param files opens images or recordings whose paths may be relative
    */
   public static ExampleShards testShards(
       Dataset<Row> rows,
-      String text,
+      String input,
       String pair,
       String rejected,
       String label,
-      RuntimeSpec runtime) {
+      RuntimeSpec runtime,
+      MediaFiles files) {
     String task = runtime.task().task();
+    InputColumn.require(rows, task, input);
     boolean hasLabel = ModelConfig.hasLabel(task);
     if (ModelConfig.isPreference(task)) {
       requirePairs(task, pair);
     }
-    DataColumns columns = new DataColumns(text, pair, rejected, hasLabel ? label : "", "");
-    Census census = Census.take(rows, "--data", text, pair, label, labelKind(task));
+    DataColumns columns = new DataColumns(input, pair, rejected, hasLabel ? label : "", "");
+    Census census = Census.take(rows, "--data", input, pair, label, labelKind(task));
     requireKnown(census.labels(), runtime.task().labels());
     if (ModelConfig.isPreference(task)) {
       PreferenceRows.require(rows, "--data", columns);
     }
     return blocks(
-        rows, census.rows(), columns, new RowReader(task, runtime.task().labels()), runtime);
+        rows, census.rows(), columns, new RowReader(task, runtime.task().labels(), files), runtime);
   }
 
   /**

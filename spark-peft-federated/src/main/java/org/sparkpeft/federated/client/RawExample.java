@@ -12,15 +12,20 @@ import java.util.Locale;
 import org.sparkpeft.core.random.Philox;
 
 /**
- * A row between the DataFrame and the tokenizer: its text, an optional second text, and its label
- * as numbers. Travels as bytes.
+ * A row between the DataFrame and the encoder: its text, an optional second text or an image or a
+ * recording, and its label as numbers. Travels as bytes.
  *
  * @param text first text
  * @param pair second text, empty when there is none
  * @param rejected third text, empty when there is none
+ * @param media image or recording, where there is no text
  * @param targets one class index, one regression value, or one 0/1 for each label
  */
-record RawExample(String text, String pair, String rejected, Targets targets) {
+record RawExample(String text, String pair, String rejected, Media media, Targets targets) {
+
+  RawExample(String text, String pair, Targets targets) {
+    this(text, pair, "", Media.NONE, targets);
+  }
 
   /** A value-equal float array. */
   static final class Targets {
@@ -62,17 +67,22 @@ record RawExample(String text, String pair, String rejected, Targets targets) {
   String sortKey(long seed, int group) {
     String third = rejected.isEmpty() ? "" : '\u0001' + rejected;
     String content = text + '\u0001' + pair + '\u0001' + targets + third;
+    if (!media.isNone()) {
+      content += '\u0001' + media.sha256();
+    }
     long hash = Philox.mix(Philox.hash(content) ^ Philox.mix(seed));
     return String.format(Locale.ROOT, "%08x%016x", group, hash) + content;
   }
 
   byte[] toBytes() {
     try {
-      ByteArrayOutputStream bytes = new ByteArrayOutputStream(text.length() + pair.length() + 32);
+      ByteArrayOutputStream bytes =
+          new ByteArrayOutputStream(text.length() + pair.length() + media.data().size() + 64);
       DataOutputStream out = new DataOutputStream(bytes);
       writeText(out, text);
       writeText(out, pair);
       writeText(out, rejected);
+      media.write(out);
       out.writeInt(targets.values.length);
       for (float value : targets.values) {
         out.writeFloat(value);
@@ -88,6 +98,7 @@ record RawExample(String text, String pair, String rejected, Targets targets) {
       String text = readText(in);
       String pair = readText(in);
       String rejected = readText(in);
+      Media media = Media.read(in);
       int count = in.readInt();
       if (count < 0 || count > in.available() / Float.BYTES) {
         throw new IOException(count + " targets in " + in.available() + " bytes");
@@ -96,7 +107,7 @@ record RawExample(String text, String pair, String rejected, Targets targets) {
       for (int i = 0; i < count; i++) {
         values[i] = in.readFloat();
       }
-      return new RawExample(text, pair, rejected, new Targets(values));
+      return new RawExample(text, pair, rejected, media, new Targets(values));
     } catch (IOException e) {
       throw new UncheckedIOException("a row is malformed", e);
     }

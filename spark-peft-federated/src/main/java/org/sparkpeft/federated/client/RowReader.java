@@ -6,12 +6,13 @@ import java.util.List;
 import java.util.Map;
 import org.apache.spark.sql.Row;
 import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.federated.config.ModelConfig;
 import scala.collection.Iterable;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
- * Turns a row (text, pair, label, client, rejected) into a {@link RawExample}. Words of a pre-split
- * text are joined by {@link #WORD_SEPARATOR}.
+ * Turns a row (input, pair, label, client, rejected) into a {@link RawExample}; the files of images
+ * and recordings are read here. Words of a pre-split text are joined by {@link #WORD_SEPARATOR}.
  */
 final class RowReader implements Serializable {
   private static final long serialVersionUID = 1L;
@@ -20,34 +21,51 @@ final class RowReader implements Serializable {
   static final char WORD_SEPARATOR = '\u001F';
 
   private final String task;
+  private final InputColumn input;
   private final HashMap<String, Integer> indexOfLabel = new HashMap<>();
 
-  RowReader(String task, List<String> labels) {
+  RowReader(String task, List<String> labels, MediaFiles files) {
     this.task = task;
+    this.input = InputColumn.of(task, ModelConfig.isMedia(task) ? files : MediaFiles.NONE);
     for (int i = 0; i < labels.size(); i++) {
       indexOfLabel.put(labels.get(i), i);
     }
   }
 
   /**
-   * @param row columns in the order text, pair, label, client, rejected; all but the text may be
+   * @param row columns in the order input, pair, label, client, rejected; all but the input may be
    *     null
-   * @throws DataException if the text is null or the label unknown
+   * @throws DataException if the input is null or cannot be read, or the label is unknown
    */
   RawExample read(Row row) {
     if (row.isNullAt(0)) {
       throw new DataException(
-          "data.text: a row without text was met; remove such rows or fill them");
+          input.setting() + ": a row without a value was met; remove such rows or fill them");
+    }
+    if (ModelConfig.isMedia(task)) {
+      return new RawExample("", "", "", input.media(row.get(0)), targets(row, ""));
     }
     String text = text(row.get(0));
     String pair = row.isNullAt(1) ? "" : text(row.get(1));
     String rejected = row.isNullAt(4) ? "" : text(row.get(4));
-    return new RawExample(text, pair, rejected, targets(row, text));
+    return new RawExample(text, pair, rejected, Media.NONE, targets(row, text));
+  }
+
+  /**
+   * An input to predict for.
+   *
+   * @throws DataException if it cannot be read
+   */
+  RawExample unlabelled(Object cell) {
+    return ModelConfig.isMedia(task)
+        ? new RawExample("", "", "", input.media(cell), new RawExample.Targets())
+        : new RawExample(String.valueOf(cell), "", new RawExample.Targets());
   }
 
   private RawExample.Targets targets(Row row, String text) {
     return switch (task) {
-      case "text-classification" -> new RawExample.Targets(index(row.get(2)));
+      case "text-classification", "image-classification", "audio-classification" ->
+          new RawExample.Targets(index(row.get(2)));
       case "multi-label-classification" -> {
         float[] hot = new float[indexOfLabel.size()];
         for (String name : strings(row.get(2))) {

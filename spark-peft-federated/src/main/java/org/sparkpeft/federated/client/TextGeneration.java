@@ -82,7 +82,7 @@ public final class TextGeneration implements Serializable {
     GenerationConfig config = config(settings);
     ExecutorRuntime here = ExecutorRuntime.of(runtime);
     AdapterStack stack = adapters == null ? AdapterStack.NONE : adapters.stack();
-    ExampleEncoder encoder = here.encoder();
+    TextEncoder encoder = here.textEncoder();
     List<int[]> prompts = texts.stream().map(encoder::prompt).toList();
     List<List<String>> all = new ArrayList<>();
     for (List<Generated> found : here.model().generate(stack, prompts, config, encoder::decode)) {

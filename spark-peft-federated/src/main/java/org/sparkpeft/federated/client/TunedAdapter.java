@@ -85,7 +85,26 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
         %s```
         """;
     int outputs = Math.max(1, task.labels().size());
+    String media =
+        """
+        # Adapter made by spark-peft
+
+        Task %s, method %s, %d outputs. With Hugging Face transformers and PEFT, where they have the base's class:
+
+        ```python
+        from peft import PeftModel
+        from transformers import AutoModelFor%sClassification
+
+        base = "BASE"  # folder or hub name of the base model
+        model = AutoModelFor%sClassification.from_pretrained(base, num_labels=%d, ignore_mismatched_sizes=True)
+        model = PeftModel.from_pretrained(model, "adapter").eval()
+        ```
+        """;
     return switch (task.task()) {
+      case "image-classification", "audio-classification" -> {
+        String kind = task.task().startsWith("image") ? "Image" : "Audio";
+        yield media.formatted(task.task(), runtime.peft().peftType(), outputs, kind, kind, outputs);
+      }
       case "text-classification", "multi-label-classification", "regression" ->
           body.formatted(
               task.task(),

@@ -19,6 +19,10 @@ import org.sparkpeft.core.error.Problems;
  * @param textPair column of a second text: the partner of a pair, or what to say after the first,
  *     which of preferences is the chosen completion; empty when there is none
  * @param rejected column of the rejected completion, for {@code dpo}, {@code ipo} and {@code orpo}
+ * @param image column of the image, for {@code image-classification}: bytes of a PNG or JPEG file,
+ *     a path, Spark's image struct, or a struct of {@code bytes} and {@code path}
+ * @param audio column of the recording, for {@code audio-classification}: bytes of a WAV file, a
+ *     path, or a struct of both
  * @param label column of the label; may be empty for {@code sentence-embedding}; for {@code kto},
  *     true or false
  * @param labels class names in index order; empty means the sorted distinct labels of the training
@@ -32,6 +36,8 @@ public record DataConfig(
     String text,
     String textPair,
     String rejected,
+    String image,
+    String audio,
     String label,
     List<String> labels)
     implements Serializable {
@@ -49,6 +55,8 @@ public record DataConfig(
             "\"" + format + "\"",
             "must be a Spark data source such as json, csv, parquet, orc, text or table")
         .require(!text.isBlank(), "text", "\"" + text + "\"", "must name a column")
+        .require(!image.isBlank(), "image", "\"" + image + "\"", "must name a column")
+        .require(!audio.isBlank(), "audio", "\"" + audio + "\"", "must name a column")
         .require(
             textPair.isEmpty() || !textPair.equals(text),
             "text_pair",
@@ -69,11 +77,30 @@ public record DataConfig(
 
   public static DataConfig defaults() {
     return new DataConfig(
-        "train.jsonl", "test.jsonl", "json", Map.of(), "text", "", "", "label", List.of());
+        "train.jsonl",
+        "test.jsonl",
+        "json",
+        Map.of(),
+        "text",
+        "",
+        "",
+        "image",
+        "audio",
+        "label",
+        List.of());
+  }
+
+  /** The column that a task's model reads. */
+  public String input(String task) {
+    return switch (task) {
+      case "image-classification" -> image;
+      case "audio-classification" -> audio;
+      default -> text;
+    };
   }
 
   public DataConfig withPaths(String newTrain, String newTest) {
     return new DataConfig(
-        newTrain, newTest, format, options, text, textPair, rejected, label, labels);
+        newTrain, newTest, format, options, text, textPair, rejected, image, audio, label, labels);
   }
 }

@@ -10,7 +10,8 @@ import org.sparkpeft.core.train.PreferenceConfig;
  *
  * @param path a Hugging Face model directory, or {@code bundled:all-MiniLM-L6-v2}
  * @param task one of {@link #TASKS}
- * @param maxLength tokens kept of a text, special tokens included
+ * @param maxLength tokens kept of a text, special tokens included; of no meaning for images and
+ *     sound
  * @param pooling how token vectors become one: {@code auto} (what the model was trained with),
  *     {@code cls} or {@code mean}
  * @param fuse also write {@code merged/}, the base model with the final adapter folded in
@@ -27,6 +28,8 @@ public record ModelConfig(
   public static final List<String> TASKS =
       List.of(
           "text-classification",
+          "image-classification",
+          "audio-classification",
           "multi-label-classification",
           "regression",
           "token-classification",
@@ -37,6 +40,10 @@ public record ModelConfig(
           "ipo",
           "orpo",
           "kto");
+
+  /** Tasks with one class for each example. */
+  private static final List<String> ONE_CLASS =
+      List.of("text-classification", "image-classification", "audio-classification");
 
   /** Tasks that predict words. */
   private static final List<String> LANGUAGE = List.of("text-generation", "text2text-generation");
@@ -81,6 +88,25 @@ public record ModelConfig(
   /** Whether completions are preferred to others, in {@code data.rejected} or by a label. */
   public static boolean isPreference(String task) {
     return PreferenceConfig.isFor(task);
+  }
+
+  /** Whether images or recordings are read, not text. */
+  public static boolean isMedia(String task) {
+    return task.equals("image-classification") || task.equals("audio-classification");
+  }
+
+  /** The recipe's key for the column that the model reads. */
+  public static String inputSetting(String task) {
+    return switch (task) {
+      case "image-classification" -> "data.image";
+      case "audio-classification" -> "data.audio";
+      default -> "data.text";
+    };
+  }
+
+  /** Whether every example has exactly one class. */
+  public static boolean hasOneClass(String task) {
+    return ONE_CLASS.contains(task);
   }
 
   /** Whether every example has a label of its own. */

@@ -38,7 +38,7 @@ public record Recipe(
     }
     problems
         .require(
-            !BY_LABEL.contains(clients.partition()) || model.task().equals("text-classification"),
+            !BY_LABEL.contains(clients.partition()) || ModelConfig.hasOneClass(model.task()),
             "clients.partition",
             clients.partition(),
             "needs one label for each example, which model.task "

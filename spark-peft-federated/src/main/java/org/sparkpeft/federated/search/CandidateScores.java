@@ -19,6 +19,7 @@ import org.sparkpeft.federated.client.DataReader;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.ExecutorRuntime;
 import org.sparkpeft.federated.client.FederatedData;
+import org.sparkpeft.federated.client.MediaFiles;
 import org.sparkpeft.federated.client.RuntimeSpec;
 import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.merge.adapter.StoredAdapter;
@@ -78,8 +79,10 @@ final class CandidateScores implements AutoCloseable {
             new DataReader(spark).read(task.data(), task.format(), task.options()),
             task.text(),
             task.textPair(),
+            "",
             task.label(),
-            runtime);
+            runtime,
+            MediaFiles.beside(spark, task.data(), task.format()));
     return new Tried(complete, runtime, shards);
   }
 

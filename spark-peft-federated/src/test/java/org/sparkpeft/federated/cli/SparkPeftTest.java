@@ -294,6 +294,7 @@ class SparkPeftTest {
                     new ModelConfig("bundled:m", "text-classification", 9, "auto", false),
                     List.of("no", "yes")),
                 List.of(),
+                List.of(),
                 Optional.of(
                     new InputData("hdfs://x/d.json", "json", Map.of(), "body", "", "", "label")),
                 folder.resolve("o").toString(),

@@ -32,7 +32,7 @@ class RecipeTest {
         preference: {loss_type: robust, beta: 0.2, label_smoothing: 0.1, reference_free: true,
           rpo_alpha: 0.5, max_prompt_length: 40}}
       data: {train: /a, test: /b, format: csv, options: {header: true, sep: ;}, text: t,
-        text_pair: u, rejected: v, label: y, labels: [p, q, r]}
+        text_pair: u, rejected: v, image: i, audio: a, label: y, labels: [p, q, r]}
       clients: {partition: quantity, column: c, count: 21, concentration: 0.6, labels_per_client: 3,
         min_examples: 2}
       peft: {peft_type: LORA, r: 9, lora_alpha: 17, lora_dropout: 0.1, target_modules: all-linear,
@@ -143,6 +143,8 @@ class RecipeTest {
               odd,
               "pair",
               "",
+              odd,
+              "sound",
               odd,
               List.of(odd));
       Recipe changed = recipe.withPlaces(recipe.run(), recipe.model(), data);

@@ -12,8 +12,8 @@ import java.util.Map;
 import java.util.Optional;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.nn.Activation;
 import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
@@ -218,7 +218,7 @@ public final class ConformerAdapter implements PeftMethod<ConformerAdapter.Confi
 
     /** {@code [batch, seq, 1]}: 1 for tokens, virtual ones in front included, 0 for padding. */
     private static NDArray real(long width, TuningContext context) {
-      TokenBatch batch = context.batch();
+      ModelInput batch = context.batch();
       int all = Math.toIntExact(width);
       int virtual = all - batch.width();
       float[] mask = new float[batch.size() * all];

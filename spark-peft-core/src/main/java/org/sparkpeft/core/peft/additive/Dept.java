@@ -126,7 +126,7 @@ public final class Dept implements PeftMethod<Dept.Config> {
 
   @Override
   public AttachedMethod attach(Config config, ModuleTree modules) {
-    ModuleTree.Structure structure = VirtualTokens.structure(modules, peftType());
+    ModuleTree.Structure structure = VirtualTokens.ofWords(modules, peftType());
     int vocabulary =
         modules
             .find(structure.words())

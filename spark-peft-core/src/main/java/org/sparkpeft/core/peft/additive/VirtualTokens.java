@@ -87,6 +87,23 @@ final class VirtualTokens {
     return modules.structure();
   }
 
+  /**
+   * The structure of a model that reads text.
+   *
+   * @throws ConfigException if the model has no word embeddings
+   */
+  static ModuleTree.Structure ofWords(ModuleTree modules, String peftType) {
+    ModuleTree.Structure structure = structure(modules, peftType);
+    if (structure.words().isEmpty()) {
+      throw new ConfigException(
+          "peft_type",
+          peftType
+              + " acts on word embeddings, which a model of images or sound has not; use"
+              + " P_TUNING, PREFIX_TUNING or a method that acts on layers, such as LORA");
+    }
+    return structure;
+  }
+
   /** Rows of the word embeddings, one for each id, and again from the first until there are n. */
   static float[] words(BaseWeights base, String words, int size, int[] ids, int n) {
     float[] table = base.tensor(words + ".weight");

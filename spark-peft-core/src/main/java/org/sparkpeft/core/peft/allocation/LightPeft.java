@@ -12,14 +12,15 @@ import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.function.Function;
+import java.util.stream.IntStream;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.LayerPaths;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -461,7 +462,7 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
     }
 
     /** Mean over tokens, padding left out, of {@code |delta| / |plain|}; not differentiated. */
-    private static NDArray ratio(NDArray delta, NDArray plain, TokenBatch batch) {
+    private static NDArray ratio(NDArray delta, NDArray plain, ModelInput batch) {
       NDArray ratios = length(delta).div(length(plain)); // [batch, seq]
       Shape shape = ratios.getShape();
       boolean tokens =
@@ -469,10 +470,11 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       if (!tokens) {
         return ratios.mean();
       }
+      int total = IntStream.range(0, batch.size()).map(batch::length).sum();
       float[] shares = new float[batch.size() * batch.width()];
       for (int row = 0; row < batch.size(); row++) {
         int from = row * batch.width();
-        Arrays.fill(shares, from, from + batch.length(row), 1f / batch.tokens());
+        Arrays.fill(shares, from, from + batch.length(row), 1f / total);
       }
       return ratios.mul(ratios.getManager().create(shares, shape)).sum();
     }

@@ -15,9 +15,9 @@ import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -255,7 +255,7 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
 
     /** {@code [batch, tasks]}: 1 at each example's task. */
     private NDArray oneHot(TuningContext context) {
-      TokenBatch batch = context.batch();
+      ModelInput batch = context.batch();
       float[] hot = new float[batch.size() * config.tasks()];
       for (int row = 0; row < batch.size(); row++) {
         int task = batch.task(row);

@@ -13,9 +13,9 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -336,7 +336,7 @@ public final class Poly implements PeftMethod<Poly.Config> {
 
     /** {@code w} of each example's task, {@code [splits, batch, skills]}. */
     private NDArray routing(Site site, NDArray logits, TuningContext context) {
-      TokenBatch batch = context.batch();
+      ModelInput batch = context.batch();
       int splits = config.nSplits();
       int width = splits * config.nSkills();
       long[] places = new long[batch.size() * width];
@@ -356,7 +356,7 @@ public final class Poly implements PeftMethod<Poly.Config> {
       return z.div(sum).transpose(1, 0, 2);
     }
 
-    private int task(TokenBatch batch, int row) {
+    private int task(ModelInput batch, int row) {
       int task = batch.task(row);
       if (task < 0 || task >= config.nTasks()) {
         throw new DataException(

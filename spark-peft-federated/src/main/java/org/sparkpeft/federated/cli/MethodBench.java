@@ -50,10 +50,10 @@ final class MethodBench {
   private static final int WARM_UP = 3;
 
   /** How often a method and LoRA are timed in turns; the fastest counts. */
-  private static final int TURNS = 4;
+  private static final int TURNS = 3;
 
   /** Steps of a turn. */
-  private static final int TURN_STEPS = 10;
+  private static final int TURN_STEPS = 6;
 
   private final Recipe recipe;
   private final RuntimeSpec runtime;

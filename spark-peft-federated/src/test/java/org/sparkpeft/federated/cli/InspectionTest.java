@@ -93,7 +93,7 @@ class InspectionTest {
   void whatOfAModelCanBeTuned() throws IOException {
     Map<String, Object> bert = data(ModelDirectory.resolve("bundled:all-MiniLM-L6-v2").path());
     assertThat(bert).containsEntry("target_modules", "query, key, value, dense");
-    assertThat(bert.get("peft_types").toString().split(", "))
+    assertThat(String.valueOf(bert.get("peft_types")).split(", "))
         .contains("LORA", "IA3", "PREFIX_TUNING", "BITFIT");
     Files.writeString(
         folder.resolve("config.json"),
@@ -107,7 +107,7 @@ class InspectionTest {
         .containsEntry(
             "target_modules", "q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
     Files.writeString(folder.resolve("config.json"), "{\"model_type\": \"mamba\"}");
-    assertThat(data(folder).get("supported").toString())
+    assertThat(String.valueOf(data(folder).get("supported")))
         .startsWith("no: ")
         .contains("\"mamba\" is not supported; supported are");
   }

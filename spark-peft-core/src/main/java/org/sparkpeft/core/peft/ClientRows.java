@@ -31,6 +31,8 @@ public final class ClientRows {
   }
 
   /**
+   * Rows of so many clients after each other.
+   *
    * @param manager owner of the indices, alive as long as this is used
    * @param counts rows of each client, all at least 1
    */

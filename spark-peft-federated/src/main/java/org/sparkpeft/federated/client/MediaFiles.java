@@ -28,11 +28,14 @@ public final class MediaFiles implements Serializable {
   static final MediaFiles NONE = new MediaFiles(null, "");
 
   private final @Nullable SerializableConfiguration hadoop;
-  private final String folder;
+  private final String location;
 
-  private MediaFiles(@Nullable SerializableConfiguration hadoop, String folder) {
+  /** Where relative paths start; asked for once on each executor. */
+  private transient volatile @Nullable Path folder;
+
+  private MediaFiles(@Nullable SerializableConfiguration hadoop, String location) {
     this.hadoop = hadoop;
-    this.folder = folder;
+    this.location = location;
   }
 
   /** Files by absolute path alone. */
@@ -52,16 +55,7 @@ public final class MediaFiles implements Serializable {
         || location.startsWith(DataReader.BUNDLED)) {
       return absolute(spark);
     }
-    SerializableConfiguration hadoop = configuration(spark);
-    Path path = new Path(location);
-    boolean folder;
-    try {
-      folder = path.getFileSystem(hadoop.value()).getFileStatus(path).isDirectory();
-    } catch (IOException e) {
-      folder = false; // a pattern, say; Spark reports what cannot be read
-    }
-    Path parent = folder ? path : path.getParent();
-    return new MediaFiles(hadoop, parent == null ? "" : parent.toString());
+    return new MediaFiles(configuration(spark), location);
   }
 
   private static SerializableConfiguration configuration(SparkSession spark) {
@@ -78,8 +72,8 @@ public final class MediaFiles implements Serializable {
     if (hadoop == null) {
       throw new IllegalStateException("nobody said how files are opened");
     }
-    Path path = path(setting, name);
     Configuration configuration = hadoop.value();
+    Path path = path(setting, name, configuration);
     try {
       FileSystem files = path.getFileSystem(configuration);
       FileStatus status = files.getFileStatus(path);
@@ -110,7 +104,7 @@ public final class MediaFiles implements Serializable {
     }
   }
 
-  private Path path(String setting, String name) {
+  private Path path(String setting, String name, Configuration configuration) {
     if (name.isBlank()) {
       throw new DataException(setting + ": a row has an empty path");
     }
@@ -119,16 +113,33 @@ public final class MediaFiles implements Serializable {
       if (path.isAbsolute() || path.toUri().getScheme() != null) {
         return path;
       }
-      if (folder.isEmpty()) {
+      if (location.isEmpty()) {
         throw new DataException(
             setting
                 + ": the path "
                 + name
                 + " is relative and the data is in no folder; make it absolute");
       }
-      return new Path(folder, path);
+      Path start = folder;
+      if (start == null) {
+        start = folder(new Path(location), configuration);
+        folder = start;
+      }
+      return new Path(start, path);
     } catch (IllegalArgumentException e) {
       throw new DataException(setting + ": " + name + " is no path: " + e.getMessage(), e);
     }
+  }
+
+  /** Data in a file lies in the file's folder. */
+  private static Path folder(Path data, Configuration configuration) {
+    boolean isFolder;
+    try {
+      isFolder = data.getFileSystem(configuration).getFileStatus(data).isDirectory();
+    } catch (IOException e) {
+      isFolder = false; // a pattern, say
+    }
+    Path parent = data.getParent();
+    return isFolder || parent == null ? data : parent;
   }
 }

@@ -28,6 +28,11 @@ public final class HeadOnly implements PeftMethod<HeadOnlyConfig> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public HeadOnlyConfig defaults() {
     return HeadOnlyConfig.defaults();
   }

@@ -88,6 +88,11 @@ public final class AdaptionPrompt implements PeftMethod<AdaptionPrompt.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Config defaults() {
     return new Config(10, 2, "", List.of("classifier"));
   }

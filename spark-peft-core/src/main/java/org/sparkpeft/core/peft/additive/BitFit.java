@@ -67,6 +67,11 @@ public final class BitFit implements PeftMethod<BitFit.Config> {
     return MethodClass.SELECTIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 3;
+  }
+
   /** Every bias. */
   @Override
   public Config defaults() {

@@ -120,6 +120,11 @@ public final class Dept implements PeftMethod<Dept.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Config defaults() {
     return new Config(8, 8, 8, 128, 100, "SAMPLE_VOCAB", "", List.of("classifier"));
   }

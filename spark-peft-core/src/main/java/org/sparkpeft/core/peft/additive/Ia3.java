@@ -97,6 +97,11 @@ public final class Ia3 implements PeftMethod<Ia3.Config> {
     return MethodClass.ADDITIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 3;
+  }
+
   /** Hugging Face's choice for BERT: keys, values, and the input of both output layers. */
   @Override
   public Config defaults() {

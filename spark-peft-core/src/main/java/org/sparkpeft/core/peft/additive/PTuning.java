@@ -104,6 +104,11 @@ public final class PTuning implements PeftMethod<PTuning.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Config defaults() {
     return new Config(16, "MLP", 128, 2, 0, List.of("classifier"));
   }

@@ -87,6 +87,11 @@ public final class PrefixTuning implements PeftMethod<PrefixTuning.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Config defaults() {
     return new Config(16, false, 0, "", List.of("classifier"));
   }

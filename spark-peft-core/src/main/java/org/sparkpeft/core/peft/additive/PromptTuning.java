@@ -81,6 +81,11 @@ public final class PromptTuning implements PeftMethod<PromptTuning.Config> {
     return MethodClass.ADDITIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 3;
+  }
+
   /** Words of the vocabulary: standard normal vectors are far from any. */
   @Override
   public Config defaults() {

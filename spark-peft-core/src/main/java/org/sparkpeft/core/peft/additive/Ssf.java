@@ -84,6 +84,11 @@ public final class Ssf implements PeftMethod<Ssf.Config> {
     return MethodClass.REPARAMETERISED;
   }
 
+  @Override
+  public double usualRate() {
+    return 3;
+  }
+
   /** Every linear layer and norm of a BERT encoder. */
   @Override
   public Config defaults() {

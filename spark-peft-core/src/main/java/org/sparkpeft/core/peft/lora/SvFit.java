@@ -81,6 +81,11 @@ public final class SvFit implements PeftMethod<SvFit.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Config defaults() {
     return new Config(16, TargetModules.of("query", "value"), List.of(), List.of("classifier"));
   }

@@ -98,6 +98,11 @@ public final class Vera implements PeftMethod<Vera.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Config defaults() {
     return new Config(
         256, TargetModules.of("query", "value"), 0, true, 0, 0.1, List.of(), List.of("classifier"));

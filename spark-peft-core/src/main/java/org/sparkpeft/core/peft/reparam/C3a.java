@@ -123,6 +123,11 @@ public final class C3a implements PeftMethod<C3a.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Map<String, Object> inertFields() {
     return Checks.inert();
   }

@@ -105,6 +105,11 @@ public final class FourierFt implements PeftMethod<FourierFt.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Config defaults() {
     return config(1000, List.of("classifier"));
   }

@@ -98,6 +98,11 @@ public final class Road implements PeftMethod<Road.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public AttachedMethod attach(Config config, ModuleTree modules) {
     List<ModuleSpec> layers = Layers.linear(modules, config.targetModules(), List.of(), List.of());
     for (ModuleSpec layer : layers) {

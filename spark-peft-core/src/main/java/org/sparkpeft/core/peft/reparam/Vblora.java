@@ -151,6 +151,11 @@ public final class Vblora implements PeftMethod<Vblora.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 3;
+  }
+
+  @Override
   public Map<String, Object> inertFields() {
     return Checks.inert("fan_in_fan_out", false);
   }

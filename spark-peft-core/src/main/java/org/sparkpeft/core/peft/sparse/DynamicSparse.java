@@ -115,6 +115,11 @@ public final class DynamicSparse implements PeftMethod<DynamicSparse.Config> {
     return MethodClass.SELECTIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 3;
+  }
+
   /** One percent of query and value, changed every 100 updates. */
   @Override
   public Config defaults() {

@@ -65,6 +65,11 @@ public final class Full implements PeftMethod<Full.Config> {
     return MethodClass.SELECTIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 0.1;
+  }
+
   /** The whole encoder. */
   @Override
   public Config defaults() {

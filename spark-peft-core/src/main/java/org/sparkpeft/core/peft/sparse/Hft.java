@@ -76,6 +76,11 @@ public final class Hft implements PeftMethod<Hft.Config> {
     return MethodClass.SELECTIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 0.1;
+  }
+
   /** One draw, embeddings trained. */
   @Override
   public Config defaults() {

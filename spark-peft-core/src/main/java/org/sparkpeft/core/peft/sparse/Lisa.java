@@ -90,6 +90,11 @@ public final class Lisa implements PeftMethod<Lisa.Config> {
     return MethodClass.SELECTIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 0.1;
+  }
+
   /** Two layers for 20 updates at a time. */
   @Override
   public Config defaults() {

@@ -100,6 +100,11 @@ public final class RandomMask implements PeftMethod<RandomMask.Config> {
     return MethodClass.SELECTIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 3;
+  }
+
   /** One percent of query and value. */
   @Override
   public Config defaults() {

@@ -125,6 +125,11 @@ public final class RandLora implements PeftMethod<RandLora.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 0.3;
+  }
+
+  @Override
   public Config defaults() {
     return config(List.of("classifier"));
   }

@@ -119,6 +119,11 @@ public final class Mosa implements PeftMethod<Mosa.Config> {
   }
 
   @Override
+  public double usualRate() {
+    return 0.3;
+  }
+
+  @Override
   public Config defaults() {
     return new Config(4, 16, "gelu", 0.1, 0.1, false, "sum", List.of("classifier"));
   }

@@ -12,6 +12,11 @@ public final class ScTuner extends BottleneckMethod {
   }
 
   @Override
+  public double usualRate() {
+    return 0.3;
+  }
+
+  @Override
   public BottleneckConfig defaults() {
     return settings(1, "gelu", 1, 0);
   }

@@ -109,6 +109,11 @@ public final class Pivotal implements PeftMethod<Pivotal.Config> {
     return MethodClass.SELECTIVE;
   }
 
+  @Override
+  public double usualRate() {
+    return 0.3;
+  }
+
   /** Three selections in the first half, down to one percent of the encoder. */
   @Override
   public Config defaults() {

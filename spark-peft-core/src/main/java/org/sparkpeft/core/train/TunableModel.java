@@ -340,7 +340,7 @@ public final class TunableModel implements AutoCloseable {
     Map<String, NDArray> frozen = MethodTensors.load(manager, state);
     LoadedStack under = new LoadedStack(manager, below, saved.modules());
     return (step, views, batch, context) ->
-        outputs(step, batch.tokens(), tuning(views, frozen, under, context));
+        outputs(step, batch.input(), tuning(views, frozen, under, context));
   }
 
   /** Why several clients cannot share a forward pass; empty if they can. */
@@ -407,7 +407,7 @@ public final class TunableModel implements AutoCloseable {
     return (step, views, batch, context) -> {
       List<Modification> all = new ArrayList<>(loaded.modules());
       all.addAll(loaded.methods(context));
-      return outputs(step, batch.tokens(), ModifiedForward.of(all));
+      return outputs(step, batch.input(), ModifiedForward.of(all));
     };
   }
 

@@ -1,9 +1,5 @@
 package org.sparkpeft.federated.cli;
 
-import java.io.IOException;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -18,6 +14,7 @@ import org.sparkpeft.core.train.LocalResult;
 import org.sparkpeft.core.train.LocalTrainer;
 import org.sparkpeft.core.train.NonFiniteException;
 import org.sparkpeft.core.train.TrainConfig;
+import org.sparkpeft.core.train.TrainingMemory;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterVector;
 import org.sparkpeft.federated.client.ExecutorRuntime;
@@ -29,7 +26,7 @@ import org.sparkpeft.merge.compress.PayloadHeader;
 /**
  * Trains one method after another on the same examples, in the same order, for as many steps, and
  * measures. Steps are timed in turns with LoRA's, so that what else the machine does falls on both;
- * memory is relative to LoRA's, which goes first.
+ * memory is counted, see {@link TrainingMemory}. LoRA goes first.
  */
 final class MethodBench {
   static final List<String> COLUMNS =
@@ -45,9 +42,6 @@ final class MethodBench {
           "note");
 
   private static final String LORA = "LORA";
-
-  /** Steps before the memory is read. */
-  private static final int WARM_UP = 3;
 
   /** How often a method and LoRA are timed in turns; the fastest counts. */
   private static final int TURNS = 3;
@@ -101,11 +95,10 @@ final class MethodBench {
     TunableModel model = model(config);
     ParameterVector start = model.initialParameters(seed());
     row.put("trainable", model.layout().size());
-    train(model, start, rate, WARM_UP);
-    System.gc();
-    double before = PeakMemory.reset();
     LocalResult result = train(model, start, rate, steps);
-    double memory = PeakMemory.read() - before;
+    double memory =
+        TrainingMemory.of(recipe.train(), model.layout(), false).total()
+            + TrainingMemory.activations(model, recipe.train().batchSize());
     if (Double.isNaN(loraMemory)) {
       loraMemory = memory;
     }
@@ -121,9 +114,7 @@ final class MethodBench {
             .encode(result.parameters().minus(start), PayloadHeader.of(0, "bench", model.layout()));
     row.put("uplink_kb", payload.length / 1e3);
     time(row, model, start, rate);
-    if (Double.isFinite(memory) && loraMemory > 0) {
-      row.put("memory_vs_lora", memory / loraMemory);
-    }
+    row.put("memory_vs_lora", memory / loraMemory);
     row.put("learning_rate", rate);
   }
 
@@ -160,8 +151,9 @@ final class MethodBench {
     text.append(
         """
         Each method is trained on the same examples in one place, %d steps of batches of %d, and
-        scored on the test data. Steps and memory are relative to LoRA in the same run; memory is
-        how far the process grew. Recipe `%s`, `bin/spark-peft bench methods -c RECIPE --steps %d`.
+        scored on the test data. Steps are timed in turns with LoRA's; memory is what training
+        holds beside the base, counted: values, gradients, moments, activations of a full batch.
+        The rate is what suits the method, found on other rows. Recipe `%s`, `bin/spark-peft bench methods -c RECIPE --steps %d`.
 
         """
             .formatted(steps, recipe.train().batchSize(), recipe.run().name(), steps));
@@ -179,37 +171,5 @@ final class MethodBench {
       text.append("| ").append(String.join(" | ", cells)).append(" |\n");
     }
     return text.toString();
-  }
-
-  /** The largest resident set of this process, where the system tells. */
-  private static final class PeakMemory {
-    private PeakMemory() {}
-
-    /** Starts anew; returns what is resident now, in bytes, or NaN. */
-    static double reset() {
-      try {
-        Files.write(Path.of("/proc/self/clear_refs"), "5".getBytes(StandardCharsets.US_ASCII));
-        return status("VmRSS:");
-      } catch (IOException e) {
-        return Double.NaN;
-      }
-    }
-
-    static double read() {
-      try {
-        return status("VmHWM:");
-      } catch (IOException e) {
-        return Double.NaN;
-      }
-    }
-
-    private static double status(String field) throws IOException {
-      for (String line : Files.readAllLines(Path.of("/proc/self/status"))) {
-        if (line.startsWith(field)) {
-          return 1024 * Double.parseDouble(line.replaceAll("[^0-9]", ""));
-        }
-      }
-      throw new IOException("no " + field);
-    }
   }
 }

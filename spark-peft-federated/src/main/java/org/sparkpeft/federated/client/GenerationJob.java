@@ -1,19 +1,17 @@
 package org.sparkpeft.federated.client;
 
-import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
-import java.util.NoSuchElementException;
 import java.util.TreeMap;
 import org.apache.spark.api.java.function.MapPartitionsFunction;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Encoders;
 import org.apache.spark.sql.Row;
-import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.error.DataException;
 
 /** Continues the text of every row of a DataFrame, on the executors, in batches of rows. */
@@ -52,62 +50,24 @@ public final class GenerationJob {
     }
     StructType schema =
         rows.schema().add(output, DataTypes.createArrayType(DataTypes.StringType, false), true);
-    Work work = new Work(generation, new TreeMap<>(settings), column);
-    MapPartitionsFunction<Row, Row> generate = part -> new Batches(part, work);
+    TreeMap<String, Object> chosen = new TreeMap<>(settings);
+    MapPartitionsFunction<Row, Row> generate =
+        part -> new RowBatches(part, ROWS_AT_ONCE, some -> found(some, column, generation, chosen));
     return rows.mapPartitions(generate, Encoders.row(schema));
   }
 
-  private record Work(TextGeneration generation, TreeMap<String, Object> settings, int column)
-      implements Serializable {}
-
-  private static final class Batches implements Iterator<Row> {
-    private final Iterator<Row> rows;
-    private final Work work;
-    private Iterator<Row> ready = List.<Row>of().iterator();
-
-    Batches(Iterator<Row> rows, Work work) {
-      this.rows = rows;
-      this.work = work;
+  private static List<@Nullable Object> found(
+      List<Row> rows, int column, TextGeneration generation, Map<String, Object> settings) {
+    List<String> texts =
+        rows.stream()
+            .filter(row -> !row.isNullAt(column))
+            .map(row -> row.getString(column))
+            .toList();
+    Iterator<List<String>> found = generation.continuations(texts, settings).iterator();
+    List<@Nullable Object> cells = new ArrayList<>();
+    for (Row row : rows) {
+      cells.add(row.isNullAt(column) ? null : found.next().toArray(new String[0]));
     }
-
-    @Override
-    public boolean hasNext() {
-      return ready.hasNext() || rows.hasNext();
-    }
-
-    @Override
-    public Row next() {
-      if (!ready.hasNext()) {
-        ready = generate();
-      }
-      return ready.next();
-    }
-
-    private Iterator<Row> generate() {
-      List<Row> batch = new ArrayList<>();
-      List<String> texts = new ArrayList<>();
-      while (rows.hasNext() && batch.size() < ROWS_AT_ONCE) {
-        Row row = rows.next();
-        batch.add(row);
-        if (!row.isNullAt(work.column)) {
-          texts.add(row.getString(work.column));
-        }
-      }
-      if (batch.isEmpty()) {
-        throw new NoSuchElementException();
-      }
-      Iterator<List<String>> found = work.generation.continuations(texts, work.settings).iterator();
-      List<Row> results = new ArrayList<>(batch.size());
-      for (Row row : batch) {
-        Object[] cells = new Object[row.length() + 1];
-        for (int c = 0; c < row.length(); c++) {
-          cells[c] = row.get(c);
-        }
-        cells[row.length()] =
-            row.isNullAt(work.column) ? null : found.next().toArray(new String[0]);
-        results.add(RowFactory.create(cells));
-      }
-      return results.iterator();
-    }
+    return cells;
   }
 }

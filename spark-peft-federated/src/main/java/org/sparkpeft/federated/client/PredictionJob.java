@@ -1,15 +1,12 @@
 package org.sparkpeft.federated.client;
 
-import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Iterator;
 import java.util.List;
-import java.util.NoSuchElementException;
+import java.util.function.Function;
 import org.apache.spark.api.java.function.MapPartitionsFunction;
 import org.apache.spark.sql.Dataset;
 import org.apache.spark.sql.Encoders;
 import org.apache.spark.sql.Row;
-import org.apache.spark.sql.RowFactory;
 import org.apache.spark.sql.SparkSession;
 import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
@@ -62,7 +59,8 @@ public final class PredictionJob {
     StructType schema =
         rows.schema().add(output, DataTypes.createArrayType(DataTypes.DoubleType, false), false);
     int index = rows.schema().fieldIndex(input);
-    MapPartitionsFunction<Row, Row> predict = part -> new Batches(part, index, reader, adapters);
+    MapPartitionsFunction<Row, Row> predict =
+        part -> new RowBatches(part, ROWS_AT_ONCE, predictor(index, reader, adapters));
     return rows.mapPartitions(predict, Encoders.row(schema));
   }
 
@@ -95,73 +93,33 @@ public final class PredictionJob {
             runtime.encoder().unlabelled(inputs.stream().map(reader::unlabelled).toList()));
   }
 
-  private static final class Batches implements Iterator<Row> {
-    private final Iterator<Row> rows;
-    private final int input;
-    private final RowReader reader;
-    private final ExecutorRuntime runtime;
-    private final LocalTrainer trainer;
-    private final AdapterStack adapters;
-    private Iterator<Row> ready = List.<Row>of().iterator();
+  /** From rows to their logits; loads what that needs once. */
+  private static Function<List<Row>, List<?>> predictor(
+      int input, RowReader reader, StackedAdapters adapters) {
+    ExecutorRuntime runtime = ExecutorRuntime.of(adapters.runtime());
+    LocalTrainer trainer = new LocalTrainer(runtime.model(), TrainConfig.defaults());
+    AdapterStack stack = adapters.stack();
+    return rows -> {
+      List<RawExample> examples =
+          rows.stream().map(row -> reader.unlabelled(cell(row, input))).toList();
+      float[][] logits = trainer.logits(stack, runtime.encoder().unlabelled(examples));
+      return Arrays.stream(logits).map(PredictionJob::wide).toList();
+    };
+  }
 
-    Batches(Iterator<Row> rows, int input, RowReader reader, StackedAdapters adapters) {
-      this.rows = rows;
-      this.input = input;
-      this.reader = reader;
-      this.runtime = ExecutorRuntime.of(adapters.runtime());
-      this.trainer = new LocalTrainer(runtime.model(), TrainConfig.defaults());
-      this.adapters = adapters.stack();
-    }
+  private static double[] wide(float[] values) {
+    double[] wide = new double[values.length];
+    Arrays.setAll(wide, i -> values[i]);
+    return wide;
+  }
 
-    @Override
-    public boolean hasNext() {
-      return ready.hasNext() || rows.hasNext();
+  private static Object cell(Row row, int column) {
+    if (row.isNullAt(column)) {
+      throw new DataException(
+          "column \""
+              + row.schema().fieldNames()[column]
+              + "\" is null in a row to predict; fill or remove it");
     }
-
-    @Override
-    public Row next() {
-      if (!ready.hasNext()) {
-        ready = predict();
-      }
-      return ready.next();
-    }
-
-    private Iterator<Row> predict() {
-      List<Row> batch = new ArrayList<>();
-      List<RawExample> examples = new ArrayList<>();
-      while (rows.hasNext() && batch.size() < ROWS_AT_ONCE) {
-        Row row = rows.next();
-        batch.add(row);
-        examples.add(reader.unlabelled(cell(row, input)));
-      }
-      if (batch.isEmpty()) {
-        throw new NoSuchElementException();
-      }
-      float[][] logits = trainer.logits(adapters, runtime.encoder().unlabelled(examples));
-      List<Row> results = new ArrayList<>(batch.size());
-      for (int i = 0; i < logits.length; i++) {
-        Row row = batch.get(i);
-        Object[] cells = new Object[row.length() + 1];
-        for (int c = 0; c < row.length(); c++) {
-          cells[c] = row.get(c);
-        }
-        float[] example = logits[i];
-        double[] wide = new double[example.length];
-        Arrays.setAll(wide, c -> example[c]);
-        cells[row.length()] = wide;
-        results.add(RowFactory.create(cells));
-      }
-      return results.iterator();
-    }
-
-    private static Object cell(Row row, int column) {
-      if (row.isNullAt(column)) {
-        throw new DataException(
-            "column \""
-                + row.schema().fieldNames()[column]
-                + "\" is null in a row to predict; fill or remove it");
-      }
-      return row.get(column);
-    }
+    return row.get(column);
   }
 }

@@ -10,6 +10,11 @@ public final class ParallelAdapter extends BottleneckMethod {
   }
 
   @Override
+  public double usualRate() {
+    return 0.3;
+  }
+
+  @Override
   public BottleneckConfig defaults() {
     return settings(2, "relu", 4, 0);
   }

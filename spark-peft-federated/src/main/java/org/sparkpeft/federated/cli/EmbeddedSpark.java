@@ -84,6 +84,8 @@ public final class EmbeddedSpark implements AutoCloseable {
     // Elements and results are byte arrays; this only spares Java serialisation's overhead.
     conf.setIfMissing("spark.serializer", "org.apache.spark.serializer.KryoSerializer");
     conf.setIfMissing("spark.ui.showConsoleProgress", "false");
+    // Else a session that ends waits two minutes for the blocks of an executor that hangs.
+    conf.setIfMissing("spark.cleaner.referenceTracking.blocking", "false");
     String master = conf.get("spark.master");
     if (isOnThisHost(master)) {
       conf.setIfMissing("spark.ui.enabled", "false");

@@ -11,7 +11,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
@@ -152,7 +154,7 @@ class HfPeftGoldenTest {
       Path exported = scratch.resolve("exported");
       after.exportAdapter(result.parameters(), exported);
       assertSameFile(AdapterDirectory.read(exported), golden.trained(scratch), golden);
-      assertReadsBack(directory, task, exported, rows, golden, tolerance);
+      assertReadsBack(loaded, exported, rows, golden, tolerance);
       assertSameAsLora(after, result.parameters(), golden, scratch);
       assertFused(after, directory, result.parameters(), rows, golden, scratch, tolerance);
     }
@@ -265,11 +267,13 @@ class HfPeftGoldenTest {
       float[] a = actual.toFloats();
       float[] e = expected.toFloats();
       double steps = golden.get("steps").intValue() * golden.get("optimizer").get("lr").asDouble();
+      double worst = 0;
       for (int i = 0; i < a.length; i++) {
         double distance = Math.abs((double) a[i] - e[i]);
-        assertThat(distance).as(expected.name() + " entry " + i).isLessThan(steps);
+        worst = Math.max(worst, distance);
         apart += distance > TENSOR ? 1 : 0;
       }
+      assertThat(worst).as("largest distance in " + expected.name()).isLessThan(steps);
       all += a.length;
     }
     // Adam divides by the gradient's size: where that is rounding noise, so is the entry.
@@ -361,19 +365,15 @@ class HfPeftGoldenTest {
   }
 
   private static void assertReadsBack(
-      ModelDirectory directory,
-      TaskConfig task,
+      TunableModel base,
       Path exported,
       GoldenCase.Rows rows,
       GoldenCase golden,
       double tolerance) {
     AdapterDirectory adapter = AdapterDirectory.read(exported);
-    PeftConfig config = AdapterImport.config(adapter);
-    try (TunableModel loaded = TunableModel.load(directory, task, config, ComputeDevice.cpu())) {
-      TunableModel model = loaded.withState(loaded.importState(adapter));
-      logits(model, model.importAdapter(adapter), rows)
-          .isCloseTo(golden, "logits_final", tolerance);
-    }
+    TunableModel attached = base.withPeft(AdapterImport.config(adapter));
+    TunableModel model = attached.withState(attached.importState(adapter));
+    logits(model, model.importAdapter(adapter), rows).isCloseTo(golden, "logits_final", tolerance);
   }
 
   private static void assertFused(
@@ -392,12 +392,14 @@ class HfPeftGoldenTest {
     ModelDirectory fused = model.exportFused(trained, scratch.resolve("fused"));
     try (WeightSource weights = fused.weights();
         WeightSource base = directory.weights()) {
+      Map<String, float[]> read = new HashMap<>();
       for (JsonNode sample : golden.get("merge").get("samples")) {
         String name = sample.get("weight").asText();
         if (name.equals("lm_head.weight")) {
           continue;
         }
-        assertThat((double) weights.floats(name)[sample.get("flat_index").intValue()])
+        float[] values = read.computeIfAbsent(name, weights::floats);
+        assertThat((double) values[sample.get("flat_index").intValue()])
             .as(name)
             .isCloseTo(sample.get("merged").doubleValue(), Offset.offset(2 * TENSOR));
       }

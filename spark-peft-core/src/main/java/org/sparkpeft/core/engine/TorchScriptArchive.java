@@ -38,7 +38,7 @@ final class TorchScriptArchive {
           "\u0080\u0002c__torch__\nKernel\n)\u0081}(X\b\0\0\0training\u0089ub.");
       store(zip, "kernel/code/__torch__.py", code);
       store(zip, "kernel/constants.pkl", "\u0080\u0002).");
-      store(zip, "kernel/version", "3\n");
+      store(zip, "kernel/version", "10\n");
     } catch (IOException e) {
       throw new UncheckedIOException("cannot happen in memory", e);
     }

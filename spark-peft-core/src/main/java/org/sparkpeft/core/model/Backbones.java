@@ -78,6 +78,11 @@ public final class Backbones {
     return !known.isEncoderDecoder() && !known.seesAhead();
   }
 
+  /** Whether the model continues texts with a decoder that sees what its encoder read. */
+  public static boolean isEncoderDecoder(ModelDirectory directory) {
+    return architecture(directory).isEncoderDecoder();
+  }
+
   /** The model without a head. */
   public static Backbone load(ModelDirectory directory, ComputeDevice device) {
     return load(directory, device, HeadConfig.NO_HEAD);

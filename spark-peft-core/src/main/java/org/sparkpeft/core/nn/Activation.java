@@ -5,6 +5,7 @@ import java.util.Arrays;
 import java.util.Optional;
 import java.util.function.UnaryOperator;
 import java.util.stream.Collectors;
+import org.sparkpeft.core.engine.ElementwiseKernels;
 import org.sparkpeft.core.engine.Scalars;
 
 /** Element-wise functions under the names that Hugging Face configurations use. */
@@ -12,16 +13,16 @@ public enum Activation {
   /** {@code x Phi(x)} with the exact normal distribution function. */
   GELU("gelu", x -> x.getNDArrayInternal().gelu()),
   /** GELU's tanh approximation. */
-  GELU_NEW("gelu_new", Activation::tanhGelu),
+  GELU_NEW("gelu_new", ElementwiseKernels::geluTanh),
   /** The same approximation under its other name. */
-  GELU_PYTORCH_TANH("gelu_pytorch_tanh", Activation::tanhGelu),
+  GELU_PYTORCH_TANH("gelu_pytorch_tanh", ElementwiseKernels::geluTanh),
   /** {@code x sigmoid(1.702 x)}. */
   QUICK_GELU("quick_gelu", x -> Scalars.times(x, 1.702f).getNDArrayInternal().sigmoid().mul(x)),
   RELU("relu", x -> x.getNDArrayInternal().relu()),
   /** {@code x sigmoid(x)}. */
-  SILU("silu", x -> x.getNDArrayInternal().sigmoid().mul(x)),
+  SILU("silu", ElementwiseKernels::silu),
   /** SiLU under its other name. */
-  SWISH("swish", x -> x.getNDArrayInternal().sigmoid().mul(x)),
+  SWISH("swish", ElementwiseKernels::silu),
   TANH("tanh", NDArray::tanh);
 
   private final String huggingFaceName;
@@ -43,12 +44,5 @@ public enum Activation {
   /** All names, for error messages. */
   public static String names() {
     return Arrays.stream(values()).map(a -> a.huggingFaceName).collect(Collectors.joining(", "));
-  }
-
-  /** {@code x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))}. */
-  private static NDArray tanhGelu(NDArray x) {
-    NDArray cubic = Scalars.times(x.square(), 0.044715f).add(1).mul(x);
-    NDArray inner = Scalars.times(cubic, (float) Math.sqrt(2 / Math.PI));
-    return Scalars.times(inner.tanh().add(1).mul(x), 0.5f);
   }
 }

@@ -2,6 +2,7 @@ package org.sparkpeft.core.nn;
 
 import ai.djl.ndarray.NDArray;
 import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.engine.ElementwiseKernels;
 
 /**
  * Normalisation by the root mean square (Zhang and Sennrich 2019, arXiv 1910.07467): {@code x /
@@ -26,9 +27,6 @@ public record RmsNorm(String path, NDArray weight, float epsilon, float offset) 
 
   @Override
   public NDArray apply(NDArray x) {
-    NDArray scale = x.square().mean(new int[] {-1}, true).add(epsilon).sqrt(); // [..., 1]
-    NDArray unit = x.div(scale);
-    // The unit vector first: results of an operation belong to the first operand's manager.
-    return offset == 0 ? unit.mul(weight) : unit.mul(weight).add(unit);
+    return ElementwiseKernels.rmsNorm(x, offset == 0 ? weight : weight.add(offset), epsilon);
   }
 }

@@ -4,13 +4,14 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
+import org.sparkpeft.core.engine.ElementwiseKernels;
 
 /**
  * Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the form of GPT-NeoX and Llama:
  * entry i of a head turns with entry i + size/2.
  *
- * @param cos {@code [1 or batch, seq, 1, size/2]}
- * @param sin shaped as {@code cos}
+ * @param cos {@code [1 or batch, seq, 1, size]}, both halves alike
+ * @param sin shaped as {@code cos}, the first half negative
  */
 public record Rotary(NDArray cos, NDArray sin) {
 
@@ -25,19 +26,22 @@ public record Rotary(NDArray cos, NDArray sin) {
   public static Rotary of(NDManager step, int[][] positions, float[] frequencies, float scale) {
     int width = positions[0].length;
     int half = frequencies.length;
-    float[] cos = new float[positions.length * width * half];
+    float[] cos = new float[positions.length * width * 2 * half];
     float[] sin = new float[cos.length];
     int at = 0;
     for (int[] row : positions) {
       for (int position : row) {
-        for (float frequency : frequencies) {
-          float angle = position * frequency;
-          cos[at] = (float) Math.cos(angle) * scale;
-          sin[at++] = (float) Math.sin(angle) * scale;
+        for (int i = 0; i < half; i++) {
+          float angle = position * frequencies[i];
+          cos[at + i] = (float) Math.cos(angle) * scale;
+          cos[at + half + i] = cos[at + i];
+          sin[at + half + i] = (float) Math.sin(angle) * scale;
+          sin[at + i] = -sin[at + half + i];
         }
+        at += 2 * half;
       }
     }
-    Shape shape = new Shape(positions.length, width, 1, half);
+    Shape shape = new Shape(positions.length, width, 1, 2L * half);
     return new Rotary(step.create(cos, shape), step.create(sin, shape));
   }
 
@@ -50,19 +54,13 @@ public record Rotary(NDArray cos, NDArray sin) {
    */
   public NDArray apply(NDArray x, int headSize) {
     Shape shape = x.getShape();
-    long half = cos.getShape().get(3);
+    long size = cos.getShape().get(3);
     NDArray heads = x.reshape(shape.get(0), shape.get(1), -1, headSize);
-    NDList parts =
-        2 * half == headSize
-            ? heads.split(new long[] {half}, 3)
-            : heads.split(new long[] {half, 2 * half}, 3);
-    NDArray first = parts.get(0); // [batch, seq, heads, half]
-    NDArray second = parts.get(1); // [batch, seq, heads, half]
-    NDList turned =
-        new NDList(first.mul(cos).sub(second.mul(sin)), second.mul(cos).add(first.mul(sin)));
-    if (parts.size() > 2) {
-      turned.add(parts.get(2));
+    if (size == headSize) {
+      return ElementwiseKernels.rotate(heads, cos, sin).reshape(shape);
     }
-    return ai.djl.ndarray.NDArrays.concat(turned, 3).reshape(shape);
+    NDList parts = heads.split(new long[] {size}, 3);
+    NDArray turned = ElementwiseKernels.rotate(parts.get(0), cos, sin);
+    return turned.concat(parts.get(1), 3).reshape(shape);
   }
 }

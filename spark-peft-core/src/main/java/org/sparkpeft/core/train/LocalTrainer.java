@@ -67,7 +67,7 @@ public final class LocalTrainer {
   }
 
   /** The batches of passes over a client's examples. */
-  UpdateBatches batches(TokenExamples examples, LocalPlan plan) {
+  public UpdateBatches batches(TokenExamples examples, LocalPlan plan) {
     return new PassBatches(
         examples,
         config,

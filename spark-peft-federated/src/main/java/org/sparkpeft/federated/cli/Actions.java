@@ -42,6 +42,19 @@ public interface Actions {
     }
   }
 
+  /** Times the updates of one training. */
+  Outcome benchTrain(Recipe recipe, TrainBenchOptions options);
+
+  /**
+   * What to time.
+   *
+   * @param madeUp whether on random examples of full length instead of the recipe's
+   * @param warmup updates before the clock starts
+   * @param steps updates timed; 0 for a pass over all examples
+   * @param out JSON file to write; empty for none
+   */
+  record TrainBenchOptions(boolean madeUp, int warmup, int steps, Path out) {}
+
   /** Trains made-up clients one by one and in shared passes and compares the time. */
   Outcome benchClients(Recipe recipe, ClientBenchOptions options);
 

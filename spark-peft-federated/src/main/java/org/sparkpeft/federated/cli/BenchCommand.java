@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
 import org.sparkpeft.federated.config.Setting;
@@ -17,6 +18,7 @@ import picocli.CommandLine.Option;
     subcommands = {
       BenchCommand.Merge.class,
       BenchCommand.Codecs.class,
+      BenchCommand.Train.class,
       BenchCommand.Methods.class,
       BenchCommand.Clients.class
     })
@@ -149,6 +151,120 @@ final class BenchCommand {
                   clients,
                   turns,
                   context.json() ? line -> {} : context.shell().progress()::println));
+    }
+  }
+
+  @picocli.CommandLine.Command(
+      name = "train",
+      description = "Time the updates of one training: a model directory, a method, a batch.")
+  static final class Train implements Command {
+    private static final String RECIPE =
+        """
+        run: {name: bench-train}
+        data: {train: made-up, test: ''}
+        clients: {partition: iid}
+        """;
+
+    @Option(
+        names = {"-c", "--config"},
+        paramLabel = "RECIPE",
+        description = "Train on this recipe's examples; without it on made-up ones.")
+    private Optional<Path> config = Optional.empty();
+
+    @Option(
+        names = "--model",
+        paramLabel = "DIR",
+        description = "Model directory (default: the recipe's, or the bundled model).")
+    private Optional<String> model = Optional.empty();
+
+    @Option(
+        names = "--method",
+        paramLabel = "TYPE",
+        description = "peft_type (default: the recipe's, or LORA); settings of it with --set.")
+    private Optional<String> method = Optional.empty();
+
+    @Option(names = "--batch", description = "Examples of a batch (default: the recipe's, or 32).")
+    private Optional<Integer> batch = Optional.empty();
+
+    @Option(
+        names = "--length",
+        description = "Tokens of a text at most (default: the recipe's, or 64).")
+    private Optional<Integer> length = Optional.empty();
+
+    @Option(
+        names = "--threads",
+        description = "Math threads (default: the recipe's spark.task_cpus, or 1).")
+    private Optional<Integer> threads = Optional.empty();
+
+    @Option(
+        names = "--steps",
+        description = "Updates to time (default: a pass over the recipe's examples, or 20).")
+    private Optional<Integer> steps = Optional.empty();
+
+    @Option(
+        names = "--warmup",
+        defaultValue = "3",
+        description = "Updates before the clock starts (default: ${DEFAULT-VALUE}).")
+    private int warmup;
+
+    @Option(names = "--out", paramLabel = "FILE", description = "Also write the result as JSON.")
+    private String out = "";
+
+    @Mixin private RecipeOptions recipe = new RecipeOptions();
+
+    @Override
+    public Outcome run(Context context) {
+      int updates = steps.orElse(config.isPresent() ? 0 : 20);
+      new Problems()
+          .require(
+              steps.isEmpty() || (updates >= 1 && updates <= 1_000_000),
+              "--steps",
+              updates,
+              "must be 1..1000000")
+          .require(warmup >= 0 && warmup <= 1_000_000, "--warmup", warmup, "must be 0..1000000")
+          .throwIfAny();
+      List<Setting> settings = new ArrayList<>();
+      model.ifPresent(path -> settings.add(Setting.text("model.path", path, "--model")));
+      method.ifPresent(type -> settings.add(Setting.text("peft.peft_type", type, "--method")));
+      settings.addAll(numbers());
+      settings.addAll(recipe.settings());
+      Path here = context.shell().directory();
+      Path target = out.isEmpty() ? Path.of("") : here.resolve(out);
+      Actions.TrainBenchOptions options =
+          new Actions.TrainBenchOptions(config.isEmpty(), warmup, updates, target);
+      return context
+          .actions()
+          .benchTrain(
+              config.isPresent()
+                  ? RecipeReader.read(here.resolve(config.get()), settings)
+                  : madeUp(here, settings),
+              options);
+    }
+
+    private List<Setting> numbers() {
+      List<Setting> settings = new ArrayList<>();
+      Optional<Integer> examples = batch.or(() -> usual(32));
+      Optional<Integer> tokens = length.or(() -> usual(64));
+      examples.ifPresent(n -> settings.add(Setting.parse("train.batch_size=" + n)));
+      tokens.ifPresent(n -> settings.add(Setting.parse("model.max_length=" + n)));
+      threads.ifPresent(n -> settings.add(Setting.parse("spark.task_cpus=" + n)));
+      return settings;
+    }
+
+    private Optional<Integer> usual(int number) {
+      return config.isPresent() ? Optional.empty() : Optional.of(number);
+    }
+
+    /** A recipe without data, for the task that its model is made for. */
+    private static Recipe madeUp(Path here, List<Setting> settings) {
+      Recipe read = RecipeReader.parse(RECIPE, "bench train", here, settings);
+      if (settings.stream().anyMatch(setting -> setting.key().equals("model.task"))) {
+        return read;
+      }
+      String task = TrainBench.task(ModelDirectory.resolve(read.model().path()));
+      List<Setting> all = new ArrayList<>(settings);
+      all.add(Setting.text("model.task", task, "bench train"));
+      return RecipeReader.parse(RECIPE, "bench train", here, all);
     }
   }
 

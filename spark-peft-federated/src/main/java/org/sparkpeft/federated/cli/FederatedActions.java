@@ -223,6 +223,22 @@ final class FederatedActions implements Actions {
   }
 
   @Override
+  public Outcome benchTrain(Recipe recipe, TrainBenchOptions options) {
+    TrainBench bench = new TrainBench(recipe, options.warmup(), options.steps());
+    Outcome outcome =
+        options.madeUp()
+            ? TrainBench.table(bench.onMadeUp())
+            : withData(
+                recipe,
+                data -> TrainBench.table(bench.on(data.runtime(), data.clients().pooled())));
+    if (!options.out().toString().isEmpty()) {
+      AtomicFiles.write(
+          options.out(), SparkPeft.toJson(outcome.data()).getBytes(StandardCharsets.UTF_8));
+    }
+    return outcome;
+  }
+
+  @Override
   public Outcome benchClients(Recipe recipe, ClientBenchOptions options) {
     try (EmbeddedSpark spark = EmbeddedSpark.open(recipe.spark(), recipe.run().name())) {
       return Table.of(

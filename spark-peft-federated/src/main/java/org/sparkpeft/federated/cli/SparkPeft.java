@@ -206,7 +206,7 @@ public final class SparkPeft {
         .toList();
   }
 
-  private static String toJson(Map<String, Object> data) {
+  static String toJson(Map<String, Object> data) {
     try {
       return JSON.writeValueAsString(data);
     } catch (JsonProcessingException e) {

@@ -30,6 +30,11 @@ final class FakeActions implements Actions {
   }
 
   @Override
+  public Outcome benchTrain(Recipe recipe, TrainBenchOptions options) {
+    return answer("bench train", recipe, options);
+  }
+
+  @Override
   public Outcome benchClients(Recipe recipe, ClientBenchOptions options) {
     return answer("bench clients", recipe, options.clients(), options.turns());
   }

@@ -365,11 +365,7 @@ class HfPeftGoldenTest {
   }
 
   private static void assertReadsBack(
-      TunableModel base,
-      Path exported,
-      GoldenCase.Rows rows,
-      GoldenCase golden,
-      double tolerance) {
+      TunableModel base, Path exported, GoldenCase.Rows rows, GoldenCase golden, double tolerance) {
     AdapterDirectory adapter = AdapterDirectory.read(exported);
     TunableModel attached = base.withPeft(AdapterImport.config(adapter));
     TunableModel model = attached.withState(attached.importState(adapter));

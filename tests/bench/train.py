@@ -9,14 +9,15 @@ all turns: above 1, spark-peft is faster.
     pip install torch transformers peft
     tests/bench/train.py --model DIR --batch 32 --length 64 --threads 1
 
-With --csv, both train once over a file's texts: here transformers' Trainer with its defaults at
+With --data, both train once over a file's texts: here transformers' Trainer with its defaults at
 the same batch size, there a recipe's training, which groups texts by length:
 
-    tests/bench/train.py --model DIR --batch 32 --csv train.csv --text text --label category
+    tests/bench/train.py --model DIR --batch 32 --data train.jsonl.gz --text text --label label
 """
 
 import argparse
 import csv
+import gzip
 import json
 import os
 import statistics
@@ -35,12 +36,12 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", required=True, help="Hugging Face model directory")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--length", type=int, default=64, help="tokens; with --csv, at most")
+    parser.add_argument("--length", type=int, default=64, help="tokens; with --data, at most")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10, help="updates of a turn")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--csv", help="texts with labels, instead of made-up tokens")
+    parser.add_argument("--data", help="CSV or JSON lines with labels, instead of made-up tokens")
     parser.add_argument("--text", default="text")
     parser.add_argument("--label", default="label")
     parser.add_argument("--limit", type=int, default=2000, help="rows of the file")
@@ -75,7 +76,7 @@ def load(args, labels):
     config = transformers.AutoConfig.from_pretrained(args.model)
     decoder = any("CausalLM" in name or "LMHead" in name for name in config.architectures or [])
     for field in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout"):
-        if not args.csv and hasattr(config, field):
+        if not args.data and hasattr(config, field):
             setattr(config, field, 0.0)
     if decoder:
         model = transformers.AutoModelForCausalLM.from_pretrained(args.model, config=config)
@@ -181,12 +182,19 @@ def trainer_seconds(args, texts, names):
         return trainer.train().metrics["train_runtime"]
 
 
+def read(path):
+    opened = gzip.open if path.endswith(".gz") else open
+    with opened(path, "rt", newline="", encoding="utf-8") as file:
+        if ".csv" in Path(path).suffixes:
+            return list(csv.DictReader(file))
+        return [json.loads(line) for line in file if line.strip()]
+
+
 def epochs(args):
-    with open(args.csv, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read(args.data)
     rows = rows[:: max(1, len(rows) // args.limit)][: args.limit]
     texts = [row[args.text] for row in rows]
-    names = [row[args.label] for row in rows]
+    names = [str(row[args.label]) for row in rows]
     ours, theirs = [], []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.jsonl"
@@ -220,7 +228,7 @@ def main():
         f" peft {peft.__version__}; {Path(args.model).name}, batch {args.batch},"
         f" length {args.length}, {args.threads} thread(s)"
     )
-    ours, theirs, unit = epochs(args) if args.csv else steps(args)
+    ours, theirs, unit = epochs(args) if args.data else steps(args)
     print(f"spark-peft {ours:.1f}, python {theirs:.1f} {unit}: ratio {theirs / ours:.2f}")
 
 

@@ -2,6 +2,7 @@ package org.sparkpeft.core.peft;
 
 import java.util.ArrayList;
 import java.util.Comparator;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.ServiceConfigurationError;
@@ -10,10 +11,13 @@ import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.model.LayerPaths;
 import org.sparkpeft.core.model.ModuleTree;
 
 /** Finds the method that belongs to a configuration. */
 public final class PeftMethods {
+  private static final List<String> QUERY_AND_VALUE = List.of("query", "value");
+
   private PeftMethods() {}
 
   /** Every method on the class path, by name. */
@@ -43,6 +47,34 @@ public final class PeftMethods {
   /** Lays a configured method out on a model; see {@link PeftMethod#attach}. */
   public static AttachedMethod attach(PeftConfig config, ModuleTree modules) {
     return attach(of(config), config, modules);
+  }
+
+  /**
+   * The configuration for a model that calls its layers otherwise: where a method's usual targets,
+   * query and value, are none of its modules, its own are meant, as in Hugging Face PEFT, for
+   * example q_proj and v_proj. Any other configuration stays as it is.
+   */
+  public static PeftConfig suited(PeftConfig config, ModuleTree modules) {
+    SortedMap<String, Object> fields = writeConfig(config);
+    fields.put("modules_to_save", config.modulesToSave());
+    Set<String> own = new LinkedHashSet<>();
+    for (LayerPaths layer : modules.structure().layers()) {
+      own.add(lastName(layer.query()));
+      own.add(lastName(layer.value()));
+    }
+    boolean usual =
+        QUERY_AND_VALUE.equals(fields.get("target_modules"))
+            && QUERY_AND_VALUE.equals(writeConfig(of(config).defaults()).get("target_modules"));
+    boolean there = modules.lastNames().stream().anyMatch(QUERY_AND_VALUE::contains);
+    if (!usual || there || own.isEmpty() || !readConfig(fields).equals(config)) {
+      return config;
+    }
+    fields.put("target_modules", List.copyOf(own));
+    return readConfig(fields);
+  }
+
+  private static String lastName(String path) {
+    return path.substring(path.lastIndexOf('.') + 1);
   }
 
   /**

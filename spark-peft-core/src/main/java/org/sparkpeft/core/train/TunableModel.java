@@ -78,7 +78,7 @@ public final class TunableModel implements AutoCloseable {
       AdapterStack below) {
     this.directory = directory;
     this.task = task;
-    this.peft = peft;
+    this.peft = PeftMethods.suited(peft, backbone.modules());
     this.device = device;
     this.backbone = backbone;
     if (task.kind().isPreference()) {
@@ -87,7 +87,7 @@ public final class TunableModel implements AutoCloseable {
     this.savedNames = savedNames(peft, backbone);
     List<ModuleSpec> full = savedModules(savedNames, backbone.modules());
     this.saved = new SavedModules(full, backbone.missing(), backbone.config().initializerRange());
-    this.method = PeftMethods.attach(peft, backbone.modules().without(full));
+    this.method = PeftMethods.attach(this.peft, backbone.modules().without(full));
     this.below = below;
     Map<String, List<Integer>> shapes = new LinkedHashMap<>(method.shapes());
     shapes.putAll(saved.shapes());

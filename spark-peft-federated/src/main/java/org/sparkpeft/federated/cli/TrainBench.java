@@ -14,9 +14,6 @@ import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.model.InputForm;
 import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.random.Philox;
-import org.sparkpeft.core.train.LocalPlan;
-import org.sparkpeft.core.train.LocalResult;
-import org.sparkpeft.core.train.LocalTrainer;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.federated.client.ExecutorRuntime;
@@ -122,7 +119,7 @@ final class TrainBench {
     if (warmup > 0) {
       train(model, examples, warmup);
     }
-    Timed run = train(model, examples, timed);
+    TimedTraining run = train(model, examples, timed);
     long peak = resident("VmHWM:");
     double[] millis = run.millis();
     double seconds = Arrays.stream(millis).sum() * 1e-3;
@@ -146,38 +143,8 @@ final class TrainBench {
     return row;
   }
 
-  /**
-   * @param began when each update began, and the end of the last
-   * @param examples number of examples in all updates
-   */
-  private record Timed(LocalResult result, long[] began, long examples) {
-    double[] millis() {
-      double[] millis = new double[began.length - 1];
-      Arrays.setAll(millis, i -> (began[i + 1] - began[i]) * 1e-6);
-      return millis;
-    }
-  }
-
-  private Timed train(TunableModel model, TokenExamples examples, int updates) {
-    LocalTrainer trainer = new LocalTrainer(model, recipe.train());
-    LocalPlan plan = LocalPlan.alone(recipe.run().seed());
-    var batches = trainer.batches(examples, plan);
-    long[] began = new long[updates + 1];
-    long[] seen = new long[1];
-    LocalResult result =
-        trainer.train(
-            model.initialParameters(recipe.run().seed()),
-            examples,
-            plan,
-            updates,
-            update -> {
-              began[update] = System.nanoTime();
-              List<int[]> group = batches.of(update);
-              group.forEach(batch -> seen[0] += batch.length);
-              return group;
-            });
-    began[updates] = System.nanoTime();
-    return new Timed(result, began, seen[0]);
+  private TimedTraining train(TunableModel model, TokenExamples examples, int updates) {
+    return TimedTraining.run(model, recipe.train(), examples, recipe.run().seed(), updates);
   }
 
   /** A value of the process in kB; 0 where the system does not tell. */

@@ -8,9 +8,12 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
+import org.assertj.core.data.Percentage;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.sparkpeft.federated.config.Recipe;
 
 class BenchCommandTest {
@@ -76,7 +79,81 @@ class BenchCommandTest {
   }
 
   @Test
+  void trainsWhatIsAskedFor() {
+    FakeActions actions = new FakeActions();
+    PrintStream nowhere =
+        new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
+    CommandResult result =
+        new SparkPeft(actions, new Shell(Path.of("/here"), Map.of(), nowhere))
+            .run(
+                "bench",
+                "train",
+                "--method",
+                "IA3",
+                "--batch",
+                "4",
+                "--length",
+                "16",
+                "--threads",
+                "2",
+                "--steps",
+                "7",
+                "--out",
+                "times.json",
+                "--set",
+                "train.optimizer=lion");
+    assertThat(result.exitCode()).as(result.error()).isZero();
+    Recipe recipe = (Recipe) actions.asked.get(1);
+    assertThat(recipe.model().task()).isEqualTo("text-classification"); // the bundled encoder's
+    assertThat(recipe.model().maxLength()).isEqualTo(16);
+    assertThat(recipe.peft().peftType()).isEqualTo("IA3");
+    assertThat(recipe.train().batchSize()).isEqualTo(4);
+    assertThat(recipe.train().optimizer()).isEqualTo("lion");
+    assertThat(recipe.spark().taskCpus()).isEqualTo(2);
+    assertThat(actions.asked.get(2))
+        .isEqualTo(new Actions.TrainBenchOptions(true, 3, 7, Path.of("/here/times.json")));
+  }
+
+  @Test
+  void timesTheUpdatesOfATraining(@TempDir Path folder) throws IOException {
+    PrintStream nowhere =
+        new PrintStream(new ByteArrayOutputStream(), true, StandardCharsets.UTF_8);
+    CommandResult result =
+        new SparkPeft(new FederatedActions(), new Shell(folder, Map.of(), nowhere))
+            .run(
+                "bench",
+                "train",
+                "--batch",
+                "2",
+                "--length",
+                "8",
+                "--steps",
+                "3",
+                "--warmup",
+                "0",
+                "--out",
+                "times.json",
+                "--json");
+    JsonNode row = rows(result).get(0);
+    assertThat(row.path("steps").asInt()).isEqualTo(3);
+    double seconds = 3 * row.path("batch").asInt() / row.path("examples_per_s").asDouble();
+    assertThat(row.path("fastest_ms").asDouble()).isPositive().isLessThan(seconds * 1e3);
+    assertThat(row.path("step_ms").asDouble())
+        .isBetween(row.path("fastest_ms").asDouble(), seconds * 1e3);
+    // All examples are of full length.
+    assertThat(row.path("tokens_per_s").asDouble())
+        .isCloseTo(8 * row.path("examples_per_s").asDouble(), Percentage.withPercentage(0.01));
+    assertThat(row.path("loss").asDouble()).isBetween(1.0, 2.0); // ln 4 before anything is learnt
+    assertThat(Files.readString(folder.resolve("times.json"))).contains("\"step_ms\"");
+  }
+
+  @Test
   void mistakesAreRefused() {
+    assertThat(run("bench", "train", "--steps", "0").exitCode()).isEqualTo(2);
+    assertThat(run("bench", "train", "--warmup", "-1").exitCode()).isEqualTo(2);
+    assertThat(run("bench", "train", "--batch", "0").exitCode()).isEqualTo(2);
+    assertThat(run("bench", "train", "--method", "LORE").exitCode()).isEqualTo(2);
+    assertThat(run("bench", "train", "--model", "/not/there").exitCode()).isEqualTo(3);
     assertThat(run("bench", "clients", "--clients", "1").exitCode()).isEqualTo(2);
     assertThat(run("bench", "clients", "--turns", "0").exitCode()).isEqualTo(2);
     assertThat(run("bench", "clients", "--set", "train.local_steps=0").exitCode()).isEqualTo(2);

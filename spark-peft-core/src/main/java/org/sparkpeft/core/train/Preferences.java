@@ -3,29 +3,12 @@ package org.sparkpeft.core.train;
 import java.util.Map;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
-import org.sparkpeft.core.io.ModelDirectory;
-import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
 
 /** What learning from preferences asks of model and method. */
 final class Preferences {
   private Preferences() {}
-
-  /**
-   * @throws ConfigException if preferences are to be learnt and the model is no decoder
-   */
-  static void requireDecoder(TaskConfig task, ModelDirectory model) {
-    if (task.isPreference() && !Backbones.isDecoder(model)) {
-      throw new ConfigException(
-          "model.task",
-          task.task()
-              + " needs a decoder, such as Llama or GPT-2, that continues a prompt; "
-              + model.path()
-              + " is or has an encoder: "
-              + model.config().path("model_type").asText());
-    }
-  }
 
   /**
    * @throws ConfigException if the method has dropout, which would blur the difference between

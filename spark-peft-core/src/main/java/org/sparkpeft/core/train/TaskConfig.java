@@ -9,6 +9,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.WeightSource;
+import org.sparkpeft.core.model.Backbones;
 import org.sparkpeft.core.model.HeadConfig;
 import org.sparkpeft.core.model.InputForm;
 
@@ -83,7 +84,7 @@ public record TaskConfig(
    *     is no decoder
    */
   public TaskConfig resolvedFor(ModelDirectory model) {
-    Preferences.requireDecoder(this, model);
+    requireArchitecture(model);
     if (!pooling.equals("auto")) {
       return this;
     }
@@ -117,6 +118,26 @@ public record TaskConfig(
                   .filter(other -> other.reads(input.kind()))
                   .map(Task::configName)
                   .collect(Collectors.joining(", ")));
+    }
+  }
+
+  /**
+   * @throws ConfigException if words are to be predicted and the model cannot: next tokens and
+   *     preferences need a decoder, text-to-text an encoder with one
+   */
+  void requireArchitecture(ModelDirectory model) {
+    boolean pairs = kind() == Task.TEXT_TO_TEXT;
+    if (kind().isLanguage()
+        && !(pairs ? Backbones.isEncoderDecoder(model) : Backbones.isDecoder(model))) {
+      throw new ConfigException(
+          "model.task",
+          task
+              + (pairs
+                  ? " needs an encoder with a decoder, such as T5 or BART; "
+                  : " needs a decoder, such as Llama or GPT-2, that continues a prompt; ")
+              + model.path()
+              + " is none: "
+              + model.config().path("model_type").asText());
     }
   }
 

@@ -123,7 +123,7 @@ public final class TunableModel implements AutoCloseable {
   public static TunableModel load(
       ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
     TaskConfig.requireInput(task.task(), Backbones.input(directory));
-    Preferences.requireDecoder(task, directory);
+    task.requireArchitecture(directory);
     Backbone backbone = Backbones.load(directory, device, task.head());
     try {
       return new TunableModel(directory, task, peft, device, backbone, AdapterStack.NONE);

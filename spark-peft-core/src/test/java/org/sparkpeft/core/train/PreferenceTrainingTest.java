@@ -291,17 +291,24 @@ class PreferenceTrainingTest {
   }
 
   @ParameterizedTest
-  @ValueSource(strings = {"bert-masked-lm", "bert-model", "bart"})
-  void modelsThatDoNotContinueAPromptAreRefused(String fixture) {
+  @CsvSource({
+    "bert-masked-lm, dpo, dpo needs a decoder",
+    "bert-model, dpo, dpo needs a decoder",
+    "bart, dpo, dpo needs a decoder",
+    "bert-masked-lm, text-generation, text-generation needs a decoder",
+    "bart, text-generation, text-generation needs a decoder",
+    "llama-gqa, text2text-generation, needs an encoder with a decoder"
+  })
+  void modelsThatCannotPredictTheseWordsAreRefused(String fixture, String task, String said) {
     assertThatThrownBy(
             () ->
                 TunableModel.load(
                     Models.fixture(fixture),
-                    new TaskConfig("dpo", List.of(), "auto", 16),
+                    new TaskConfig(task, List.of(), "auto", 16),
                     lora("true", 0),
                     ComputeDevice.cpu()))
         .isInstanceOf(ConfigException.class)
-        .hasMessageContaining("dpo needs a decoder");
+        .hasMessageContaining(said);
   }
 
   @Test

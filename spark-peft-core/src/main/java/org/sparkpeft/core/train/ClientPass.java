@@ -257,11 +257,11 @@ public final class ClientPass {
           ClientRows.of(step, together.stream().map(due -> due.batch().tokens().size()).toList());
       NDArray leaf = values.leaf(step, together.size());
       List<Optional<NDArray>> losses;
-      try (GradientScope scope = GradientScope.open()) {
+      try (GradientScope scope = GradientScope.open(config.gradientCheckpointing())) {
         TuningContext context =
             new TuningContext(
                 step, true, Philox.of(0, "unused"), tokens, Probes.none(), new ArrayList<>());
-        NDArray outputs = forward.outputs(values.views(leaf, together.size()), rows, context);
+        NDArray outputs = forward.outputs(values.views(leaf, together.size()), rows, context).all();
         losses = losses(step, outputs.split(rows.starts()), tokens, together);
         Optional<NDArray> sum = losses.stream().flatMap(Optional::stream).reduce(NDArray::add);
         if (sum.isEmpty()) {

@@ -31,6 +31,15 @@ interface Objective {
    */
   NDArray loss(NDManager step, NDArray outputs, ExampleBatch batch);
 
+  /**
+   * The same for outputs that need not be had all at once.
+   *
+   * @param outputs their head is part of the gradient too
+   */
+  default NDArray loss(NDManager step, Outputs outputs, ExampleBatch batch) {
+    return loss(step, outputs.all(), batch);
+  }
+
   /** A counter without any examples. */
   Evaluation none();
 
@@ -41,4 +50,9 @@ interface Objective {
    * @return the counts of this batch
    */
   Evaluation score(NDArray outputs, ExampleBatch batch);
+
+  /** The same for outputs that need not be had all at once. */
+  default Evaluation score(NDManager step, Outputs outputs, ExampleBatch batch) {
+    return score(outputs.all(), batch);
+  }
 }

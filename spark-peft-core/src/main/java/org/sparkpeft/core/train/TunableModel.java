@@ -373,7 +373,7 @@ public final class TunableModel implements AutoCloseable {
      * @param context of the whole batch
      * @return one row for each row of the batch, owned by the step's manager
      */
-    NDArray outputs(Map<String, NDArray> views, ClientRows rows, TuningContext context);
+    Outputs outputs(Map<String, NDArray> views, ClientRows rows, TuningContext context);
   }
 
   /**
@@ -441,13 +441,18 @@ public final class TunableModel implements AutoCloseable {
     }
   }
 
-  private NDArray outputs(NDManager step, ModelInput input, Tuning tuning) {
+  private Outputs outputs(NDManager step, ModelInput input, Tuning tuning) {
     NDArray hidden = backbone.forward(step, input, tuning);
     NDArray features = backbone.features(step, hidden, input, tuning);
-    if (task.kind() != Task.SENTENCE_EMBEDDING) {
-      return backbone.logits(features, tuning);
+    if (task.kind() == Task.SENTENCE_EMBEDDING) {
+      return Outputs.of(unit(features));
     }
-    return features.div(features.square().sum(new int[] {1}, true).sqrt());
+    int words = task.kind().isLanguage() ? config().vocabulary() : 0;
+    return new Outputs(features, rows -> backbone.logits(rows, tuning), words);
+  }
+
+  private static NDArray unit(NDArray vectors) {
+    return vectors.div(vectors.square().sum(new int[] {1}, true).sqrt());
   }
 
   /** Modules trained in full replace those of the base, so they come first. */
@@ -479,10 +484,11 @@ public final class TunableModel implements AutoCloseable {
   }
 
   /** The outputs for features as {@link #fixedFeatures} makes them. */
-  NDArray outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
+  Outputs outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
     List<Modification> all = new ArrayList<>(saved.modifications(views));
     all.addAll(method.modifications(new MethodTensors(views, Map.of()), context));
-    return backbone.logits(features, ModifiedForward.of(all));
+    Tuning tuning = ModifiedForward.of(all);
+    return new Outputs(features, rows -> backbone.logits(rows, tuning), 0);
   }
 
   /** Some examples as the model reads them. */

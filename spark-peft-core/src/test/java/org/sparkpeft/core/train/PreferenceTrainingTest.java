@@ -260,6 +260,7 @@ class PreferenceTrainingTest {
         float[] found =
             scores
                 .outputs(manager, Map.of(), batch, TuningContext.inference(manager, batch.tokens()))
+                .all()
                 .toFloatArray();
         for (int i = 0; i < 6; i++) {
           assertThat(found[i]).as("score %d", i).isEqualTo(found[6 + i], within(1e-4f));

@@ -37,8 +37,15 @@ public final class LocalTrainer {
   private final Objective objective;
   private final AdapterStack reference;
 
+  /**
+   * @throws org.sparkpeft.core.error.ConfigException if the model's method does not allow {@code
+   *     gradient_checkpointing} and that is on
+   */
   public LocalTrainer(TunableModel model, TrainConfig config) {
     this(model, config, model.below());
+    if (config.gradientCheckpointing()) {
+      model.requireRecomputable();
+    }
   }
 
   private LocalTrainer(TunableModel model, TrainConfig config, AdapterStack reference) {

@@ -357,6 +357,24 @@ public final class TunableModel implements AutoCloseable {
         .or(this::whyTaskOneByOne);
   }
 
+  /**
+   * Checks that the model can be trained with {@code train.gradient_checkpointing}.
+   *
+   * @throws ConfigException if its method, or one that it lies on, does not allow that
+   */
+  public void requireRecomputable() {
+    below.active().forEach(layer -> layer.model().requireRecomputable());
+    method
+        .whyNotRecomputed()
+        .ifPresent(
+            reason -> {
+              throw new ConfigException(
+                  "train.gradient_checkpointing",
+                  "cannot be on with peft_type %s: %s; turn it off"
+                      .formatted(peft.peftType(), reason));
+            });
+  }
+
   private Optional<String> whyTaskOneByOne() {
     if (task.isPreference()) {
       return Optional.of("preferences are measured against a reference of their own");

@@ -290,6 +290,8 @@ public final class Mola implements PeftMethod<Mola.Config> {
       NDArray sum = sum(shares).mul(sum(means)).sum();
       float factor = (float) site.experts() / (k * expected * expected);
       context.addToLoss(Scalars.times(sum, (float) (factor * config.balanceWeight())));
+      shares.clear(); // the layer may run again
+      means.clear();
     }
 
     private static NDArray sum(List<NDArray> parts) {

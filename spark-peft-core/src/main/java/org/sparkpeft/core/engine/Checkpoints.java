@@ -81,18 +81,24 @@ final class Checkpoints {
   }
 
   private static void backward(Segment segment, @Nullable PtNDArray gradient) {
-    try (NDManager scratch = segment.step.newSubManager()) {
-      segment.input.attach(scratch);
+    try (NDManager kept = segment.step.newSubManager()) {
       LossTerms terms = new LossTerms();
-      NDArray output = terms.hold(() -> segment.layer.apply(scratch, segment.input));
-      output.attach(scratch);
+      NDArray output =
+          LayerScope.run(
+              kept,
+              scratch -> {
+                segment.input.attach(scratch);
+                NDArray made = terms.hold(() -> segment.layer.apply(scratch, segment.input));
+                segment.input.attach(segment.step);
+                terms.attach(kept);
+                return made;
+              });
       terms.differentiate();
       if (gradient != null && GradientScope.reaches(output)) {
-        gradient.attach(scratch);
+        gradient.attach(kept);
         // Keeps what was recorded outside the layers: other layers may read it too.
         JniUtils.backward((PtNDArray) output, gradient, true, false);
       }
-      segment.input.attach(segment.step);
     }
   }
 }

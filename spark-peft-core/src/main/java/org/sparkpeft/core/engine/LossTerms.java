@@ -1,6 +1,7 @@
 package org.sparkpeft.core.engine;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.NDManager;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
@@ -54,6 +55,10 @@ final class LossTerms {
 
   boolean anyHasGradient() {
     return terms.stream().anyMatch(term -> GradientScope.reaches(term.value));
+  }
+
+  void attach(NDManager manager) {
+    terms.forEach(term -> term.value.attach(manager));
   }
 
   /** Hands the terms to the loss as numbers. */

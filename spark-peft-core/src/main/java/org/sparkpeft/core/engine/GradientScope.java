@@ -37,6 +37,9 @@ public final class GradientScope implements AutoCloseable {
    *     are computed a second time in the backward pass, see {@link Checkpoints}
    */
   public static GradientScope open(boolean checkpointing) {
+    if (checkpointing) {
+      NativeMemory.giveBackLargeBlocks();
+    }
     return new GradientScope(true, checkpointing ? new Checkpoints() : null);
   }
 

@@ -17,11 +17,17 @@ import org.sparkpeft.core.error.DataException;
  *
  * @param shifted whether an output predicts the token after it, as in a decoder that reads what it
  *     learns to say; else the token at its own place, as where the decoder's input is shifted
+ * @param maxScores scores of words that may be in memory at once; where a batch has more, its tokens
+ *     take turns
  */
-record LanguageObjective(boolean shifted) implements Objective {
+record LanguageObjective(boolean shifted, long maxScores) implements Objective {
 
-  /** Scores of words that are in memory at once, 16 MiB; a single token of all examples may be more. */
-  private static final long MAX_SCORES = 1L << 22;
+  /** Most scores of words in memory at once, 8 MiB; but those of a token of every example. */
+  static final long MAX_SCORES = 1L << 21;
+
+  LanguageObjective(boolean shifted) {
+    this(shifted, MAX_SCORES);
+  }
 
   @Override
   public NDArray loss(NDManager step, NDArray outputs, ExampleBatch batch) {
@@ -78,10 +84,10 @@ record LanguageObjective(boolean shifted) implements Objective {
     }
   }
 
-  private static List<Span> spans(Outputs outputs) {
+  private List<Span> spans(Outputs outputs) {
     Shape shape = outputs.features().getShape(); // [batch, virtual tokens + seq, hidden]
     int width = (int) shape.get(1);
-    int length = (int) Math.max(1, MAX_SCORES / (shape.get(0) * outputs.words()));
+    int length = (int) Math.max(1, maxScores / (shape.get(0) * outputs.words()));
     List<Span> spans = new ArrayList<>();
     for (int from = 0; from < width; from += length) {
       spans.add(new Span(from, Math.min(width, from + length)));

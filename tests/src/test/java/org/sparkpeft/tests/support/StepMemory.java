@@ -74,7 +74,7 @@ public final class StepMemory {
           "peak_mb=%.1f step_ms=%.1f said_mb=%.1f%n",
           (resident("VmHWM") - before) / 1e6,
           millis,
-          TrainingMemory.activations(model, batch) / 1e6);
+          TrainingMemory.activations(model, batch, checkpointing).orElseThrow() / 1e6);
     }
   }
 

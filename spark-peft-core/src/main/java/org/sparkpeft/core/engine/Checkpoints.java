@@ -54,7 +54,9 @@ final class Checkpoints {
         made = terms.hold(() -> layer.apply(scratch, input));
       }
       terms.deliver();
-      if (!GradientScope.reaches(input) && !GradientScope.reaches(made) && !terms.anyHasGradient()) {
+      if (!GradientScope.reaches(input)
+          && !GradientScope.reaches(made)
+          && !terms.anyHasGradient()) {
         made.attach(step);
         return made;
       }

@@ -99,8 +99,7 @@ public final class FlatParameters {
   }
 
   private static void add(NDArray gradient, float factor, float[] sum, int offset) {
-    FloatBuffer values =
-        gradient.toByteBuffer(true).order(ByteOrder.nativeOrder()).asFloatBuffer();
+    FloatBuffer values = gradient.toByteBuffer(true).order(ByteOrder.nativeOrder()).asFloatBuffer();
     int size = values.remaining();
     for (int i = 0; i < size; i++) {
       sum[offset + i] += factor * values.get(i);

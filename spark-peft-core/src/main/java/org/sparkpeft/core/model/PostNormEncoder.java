@@ -168,8 +168,7 @@ final class PostNormEncoder {
       Pass pass, Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask) {
     Tuning tuning = pass.tuning();
     NDArray heads = attend(pass, layer, x, scores, mask); // [batch, seq, hidden]
-    NDArray attended =
-        tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, heads);
+    NDArray attended = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, heads);
     NDArray inner = pass.linear(layer.intermediate, attended); // [batch, seq, intermediate]
     NDArray outer = pass.linear(layer.output, config.activation().apply(inner));
     return tuning.residual(layer.output.path(), layer.outputNorm, attended, outer);

@@ -68,9 +68,9 @@ public interface AttachedMethod {
   }
 
   /**
-   * Why a layer cannot be run a second time by itself, as {@code train.gradient_checkpointing} does;
-   * empty if it can. It can where a modification computes the same whenever it is called with the
-   * same input, and hands nothing from one layer of the model to the next.
+   * Why a layer cannot be run a second time by itself, as {@code train.gradient_checkpointing}
+   * does; empty if it can. It can where a modification computes the same whenever it is called with
+   * the same input, and hands nothing from one layer of the model to the next.
    */
   default Optional<String> whyNotRecomputed() {
     return Optional.empty();

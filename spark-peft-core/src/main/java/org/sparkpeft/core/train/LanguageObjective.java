@@ -17,8 +17,8 @@ import org.sparkpeft.core.error.DataException;
  *
  * @param shifted whether an output predicts the token after it, as in a decoder that reads what it
  *     learns to say; else the token at its own place, as where the decoder's input is shifted
- * @param maxScores scores of words that may be in memory at once; where a batch has more, its tokens
- *     take turns
+ * @param maxScores scores of words that may be in memory at once; where a batch has more, its
+ *     tokens take turns
  */
 record LanguageObjective(boolean shifted, long maxScores) implements Objective {
 

@@ -150,19 +150,16 @@ public record TrainConfig(
   }
 
   public TrainConfig withLocalEpochs(int epochs) {
-    return with(
-        epochs, localSteps, batchSize, learningRate, gradientCheckpointing, clientsPerPass);
+    return with(epochs, localSteps, batchSize, learningRate, gradientCheckpointing, clientsPerPass);
   }
 
   /** The same, for so many updates instead of epochs. */
   public TrainConfig withLocalSteps(int steps) {
-    return with(
-        localEpochs, steps, batchSize, learningRate, gradientCheckpointing, clientsPerPass);
+    return with(localEpochs, steps, batchSize, learningRate, gradientCheckpointing, clientsPerPass);
   }
 
   public TrainConfig withBatchSize(int size) {
-    return with(
-        localEpochs, localSteps, size, learningRate, gradientCheckpointing, clientsPerPass);
+    return with(localEpochs, localSteps, size, learningRate, gradientCheckpointing, clientsPerPass);
   }
 
   public TrainConfig withLearningRate(double rate) {

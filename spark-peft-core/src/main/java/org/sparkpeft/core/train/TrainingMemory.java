@@ -60,8 +60,9 @@ public record TrainingMemory(long values, long gradients, long moments) {
    * too, so it is the median of some passes; the last percents differ from call to call. The
    * backward pass takes some more for a moment: about two layers' part.
    *
-   * <p>Where layers keep their inputs alone, that and a layer's part of what there would be without.
-   * A language model's scores of all words are counted as far as they are in memory at once.
+   * <p>Where layers keep their inputs alone, that and a layer's part of what there would be
+   * without. A language model's scores of all words are counted as far as they are in memory at
+   * once.
    *
    * @param batch examples in a batch; the objectives of pairs take two for each
    * @return bytes; empty where the C library does not tell or the model is on a GPU
@@ -82,7 +83,9 @@ public record TrainingMemory(long values, long gradients, long moments) {
     return Math.max(0, Math.round(once + (batch - few) * (twice - once) / few));
   }
 
-  /** Scores of words, which {@link LanguageObjective} has in pieces; others judge what they keep. */
+  /**
+   * Scores of words, which {@link LanguageObjective} has in pieces; others judge what they keep.
+   */
   private static long scores(TunableModel model, int batch) {
     if (!model.task().kind().isLanguage() || model.task().isPreference()) {
       return 0;
@@ -145,8 +148,11 @@ public record TrainingMemory(long values, long gradients, long moments) {
     };
   }
 
-  /** Texts of one token, again and again, black images, or silence; targets as long as the texts. */
-  private record Blank(int size, int length, List<Integer> form, int targets) implements TokenExamples {
+  /**
+   * Texts of one token, again and again, black images, or silence; targets as long as the texts.
+   */
+  private record Blank(int size, int length, List<Integer> form, int targets)
+      implements TokenExamples {
     @Override
     public float[] input(int index) {
       return new float[form.stream().reduce(1, Math::multiplyExact)];

@@ -313,8 +313,7 @@ class PreferenceTrainingTest {
   void memoryOfATrainingIsThatOfBothCompletions() {
     try (TunableModel plain =
         model("text-generation", PreferenceConfig.defaults(), lora("true", 0))) {
-      assertThat(activations(dpo))
-          .isBetween(1.5 * activations(plain), 2.5 * activations(plain));
+      assertThat(activations(dpo)).isBetween(1.5 * activations(plain), 2.5 * activations(plain));
     }
   }
 }

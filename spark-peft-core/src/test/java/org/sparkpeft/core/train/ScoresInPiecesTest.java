@@ -39,7 +39,8 @@ class ScoresInPiecesTest {
     ListExamples examples = new ListExamples();
     for (int i = 0; i < 3; i++) {
       Philox random = Philox.of(3, "pieces", i);
-      int[] text = IntStream.range(0, 7 + i).map(t -> 5 + (int) (random.doubleAt(t) * 90)).toArray();
+      int[] text =
+          IntStream.range(0, 7 + i).map(t -> 5 + (int) (random.doubleAt(t) * 90)).toArray();
       int[] labels = text.clone();
       labels[1] = TokenObjective.IGNORE;
       examples.add(text, toText ? text : labels);

@@ -120,8 +120,7 @@ class GradientCheckpointingTest {
   private static LocalResult step(
       TunableModel model, ParameterVector start, TokenExamples examples, boolean checkpointing) {
     TrainConfig training =
-        new TrainConfig(
-                1, 0, 5, 1, "sgd", 1, 0, 0, 0, 1e-8, 0, "constant", "federation", 0, false)
+        new TrainConfig(1, 0, 5, 1, "sgd", 1, 0, 0, 0, 1e-8, 0, "constant", "federation", 0, false)
             .withGradientCheckpointing(checkpointing);
     int[] all = IntStream.range(0, examples.size()).toArray();
     return new LocalTrainer(model, training)

@@ -27,16 +27,26 @@ public final class RandomModels {
     RandomModels model =
         new RandomModels(
             Map.of(
-                "architectures", List.of("BertModel"),
-                "model_type", "bert",
-                "hidden_size", hidden,
-                "num_hidden_layers", layers,
-                "num_attention_heads", 12,
-                "intermediate_size", 4 * hidden,
-                "hidden_act", "gelu",
-                "vocab_size", vocabulary,
-                "max_position_embeddings", 512,
-                "type_vocab_size", 2));
+                "architectures",
+                List.of("BertModel"),
+                "model_type",
+                "bert",
+                "hidden_size",
+                hidden,
+                "num_hidden_layers",
+                layers,
+                "num_attention_heads",
+                12,
+                "intermediate_size",
+                4 * hidden,
+                "hidden_act",
+                "gelu",
+                "vocab_size",
+                vocabulary,
+                "max_position_embeddings",
+                512,
+                "type_vocab_size",
+                2));
     model.add("embeddings.word_embeddings.weight", vocabulary, hidden);
     model.add("embeddings.position_embeddings.weight", 512, hidden);
     model.add("embeddings.token_type_embeddings.weight", 2, hidden);
@@ -55,21 +65,30 @@ public final class RandomModels {
   }
 
   /** A small Llama: heads of 64 entries, {@code intermediate} in the gated block. */
-  public static Path llama(
-      Path folder, int layers, int hidden, int intermediate, int vocabulary) {
+  public static Path llama(Path folder, int layers, int hidden, int intermediate, int vocabulary) {
     RandomModels model =
         new RandomModels(
             Map.of(
-                "architectures", List.of("LlamaForCausalLM"),
-                "model_type", "llama",
-                "hidden_size", hidden,
-                "num_hidden_layers", layers,
-                "num_attention_heads", hidden / 64,
-                "intermediate_size", intermediate,
-                "hidden_act", "silu",
-                "vocab_size", vocabulary,
-                "max_position_embeddings", 1024,
-                "rms_norm_eps", 1e-5));
+                "architectures",
+                List.of("LlamaForCausalLM"),
+                "model_type",
+                "llama",
+                "hidden_size",
+                hidden,
+                "num_hidden_layers",
+                layers,
+                "num_attention_heads",
+                hidden / 64,
+                "intermediate_size",
+                intermediate,
+                "hidden_act",
+                "silu",
+                "vocab_size",
+                vocabulary,
+                "max_position_embeddings",
+                1024,
+                "rms_norm_eps",
+                1e-5));
     model.add("model.embed_tokens.weight", vocabulary, hidden);
     for (int i = 0; i < layers; i++) {
       String layer = "model.layers." + i + ".";

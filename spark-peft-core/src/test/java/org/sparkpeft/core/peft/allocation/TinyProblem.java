@@ -165,8 +165,7 @@ final class TinyProblem {
       TuningContext context =
           new TuningContext(step, true, Philox.of(seed, "step", batch), tokens, probes, terms);
       Tuning tuning =
-          ModifiedForward.of(
-              method.modifications(new MethodTensors(leaves, frozen), context));
+          ModifiedForward.of(method.modifications(new MethodTensors(leaves, frozen), context));
       NDArray loss = step.zeros(new Shape());
       for (ModuleSpec module : modules) {
         NDArray error = error(step, module, tuning, batch);

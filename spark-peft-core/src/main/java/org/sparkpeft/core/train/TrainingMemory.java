@@ -31,7 +31,7 @@ public record TrainingMemory(long values, long gradients, long moments) {
   /** Tokens of a pass that is measured, or those of one text. */
   private static final int TOKENS = 128;
 
-  /** Most passes that are measured. */
+  /** Passes that are measured, unless two agree before. */
   private static final int PASSES = 7;
 
   /** A second of sound for a model that reads samples. */
@@ -57,7 +57,7 @@ public record TrainingMemory(long values, long gradients, long moments) {
    * What one batch of texts of full length, or of recordings of a second, keeps for its backward
    * pass beside the above: by how much the C library's memory grows in the forward pass of a few
    * examples and of twice as many, which is linear from there on. Other threads' memory is counted
-   * too, so it is the median of some passes; the last percents differ from call to call. The
+   * too, so it is what two passes agree on; the last per cents differ from call to call. The
    * backward pass takes some more for a moment: about two layers' part.
    *
    * <p>Where layers keep their inputs alone, that and a layer's part of what there would be
@@ -95,16 +95,23 @@ public record TrainingMemory(long values, long gradients, long moments) {
     return 4 * scores * Float.BYTES; // with their logarithms and the gradients of both
   }
 
-  /** The median growth of the first passes, as many as there is time for. */
+  /**
+   * The growth that two passes agree on, since passes differ by what other threads do meanwhile;
+   * else the median.
+   */
   private static long kept(TunableModel model, int size, boolean checkpointing) {
     long[] growths = new long[PASSES];
-    long began = System.nanoTime();
-    int passes = 0;
-    while (passes < PASSES && (passes < 3 || System.nanoTime() - began < 100_000_000)) {
-      growths[passes++] = growth(model, size, checkpointing);
+    for (int pass = 0; pass < PASSES; pass++) {
+      long growth = growth(model, size, checkpointing);
+      for (int before = 0; before < pass; before++) {
+        if (Math.abs(growth - growths[before]) <= 0.002 * growth) {
+          return growth;
+        }
+      }
+      growths[pass] = growth;
     }
-    Arrays.sort(growths, 0, passes);
-    return growths[passes / 2];
+    Arrays.sort(growths);
+    return growths[PASSES / 2];
   }
 
   private static long growth(TunableModel model, int size, boolean checkpointing) {

@@ -58,33 +58,22 @@ record LanguageObjective(boolean shifted, long maxScores) implements Objective {
       return loss(step, outputs.all(), batch);
     }
     int width = (int) outputs.features().getShape().get(1);
-    long[] labels = labels(width, outputs.words(), batch);
-    long counted = counted(labels, batch);
     List<UnaryOperator<NDArray>> losses = new ArrayList<>();
     for (Span span : spans) {
-      losses.add(
-          features -> {
-            NDArray some = outputs.of(features, span.from, span.to);
-            return Scalars.times(losses(some, span.of(labels, width)).sum(), 1f / counted);
-          });
+      losses.add(features -> loss(outputs.of(features, span), span, width, batch));
     }
     return LayerScope.sum(step, outputs.features(), losses);
   }
 
-  /** Some tokens of every example: from one to before another. */
-  private record Span(int from, int to) {
-    /** The labels of these tokens out of {@code width} for each example. */
-    long[] of(long[] labels, int width) {
-      int length = to - from;
-      long[] some = new long[labels.length / width * length];
-      for (int at = 0; at < some.length; at += length) {
-        System.arraycopy(labels, at / length * width + from, some, at, length);
-      }
-      return some;
-    }
+  @Override
+  public NDArray loss(NDArray some, Span span, int width, ExampleBatch batch) {
+    long[] labels = labels(width, (int) some.getShape().get(2), batch);
+    long counted = counted(labels, batch);
+    return Scalars.times(losses(some, span.of(labels, width)).sum(), 1f / counted);
   }
 
-  private List<Span> spans(Outputs outputs) {
+  @Override
+  public List<Span> spans(Outputs outputs) {
     Shape shape = outputs.features().getShape(); // [batch, virtual tokens + seq, hidden]
     int width = (int) shape.get(1);
     int length = (int) Math.max(1, maxScores / (shape.get(0) * outputs.words()));
@@ -145,7 +134,7 @@ record LanguageObjective(boolean shifted, long maxScores) implements Objective {
     for (Span span : spans(outputs)) {
       try (NDManager scratch = step.newSubManager()) {
         outputs.features().attach(scratch);
-        NDArray some = outputs.of(outputs.features(), span.from, span.to);
+        NDArray some = outputs.of(outputs.features(), span);
         count(some, span.of(labels, width), counter);
         outputs.features().attach(step);
       }

@@ -28,11 +28,9 @@ record Outputs(NDArray features, UnaryOperator<NDArray> head, int words) {
    * Those of some tokens of every example.
    *
    * @param features {@code [batch, seq, hidden]}
-   * @param from first token
-   * @param to token after the last
-   * @return {@code [batch, to - from, outputs]}
+   * @return {@code [batch, tokens of the span, outputs]}
    */
-  NDArray of(NDArray features, int from, int to) {
-    return head.apply(features.get(new NDIndex(":, {}:{}", from, to)));
+  NDArray of(NDArray features, Span span) {
+    return head.apply(features.get(new NDIndex(":, {}:{}", span.from(), span.to())));
   }
 }

@@ -5,6 +5,8 @@ import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
+import ai.djl.pytorch.engine.PtNDArray;
+import ai.djl.pytorch.jni.JniUtils;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
@@ -12,6 +14,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.sparkpeft.core.vector.ParameterLayout;
 
 /**
@@ -70,14 +73,36 @@ public final class FlatParameters {
     return views;
   }
 
-  /** Adds {@code factor} times the gradient of {@code leaf} to {@code sum}. */
-  public void addGradient(NDArray leaf, float factor, float[] sum) {
-    try (NDArray gradient = leaf.getGradient()) {
-      FloatBuffer values =
-          gradient.toByteBuffer(true).order(ByteOrder.nativeOrder()).asFloatBuffer();
-      for (int i = 0; i < sum.length; i++) {
-        sum[i] += factor * values.get(i);
+  /**
+   * The named tensors as leaves that share the buffer's memory, for a step that is differentiated:
+   * each gets its gradient where it is used, and no gradient of the whole is ever put together.
+   */
+  public Map<String, NDArray> leaves(NDManager step) {
+    try (GradientScope off = GradientScope.paused()) {
+      Map<String, NDArray> leaves = views(leaf(step, false));
+      leaves.values().forEach(tensor -> tensor.setRequiresGradient(true));
+      return leaves;
+    }
+  }
+
+  /** Adds {@code factor} times the gradients of {@link #leaves} to {@code sum}. */
+  public void addGradients(Map<String, NDArray> leaves, float factor, float[] sum) {
+    for (ParameterLayout.Entry entry : layout.entries()) {
+      PtNDArray leaf = (PtNDArray) Objects.requireNonNull(leaves.get(entry.name()));
+      PtNDArray gradient = JniUtils.getGradient(leaf);
+      if (gradient != null) { // else nothing depends on it
+        try (gradient) {
+          add(gradient, factor, sum, entry.offset());
+        }
       }
+    }
+  }
+
+  private static void add(NDArray gradient, float factor, float[] sum, int offset) {
+    FloatBuffer values = gradient.toByteBuffer(true).order(ByteOrder.nativeOrder()).asFloatBuffer();
+    int size = values.remaining();
+    for (int i = 0; i < size; i++) {
+      sum[offset + i] += factor * values.get(i);
     }
   }
 

@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.pytorch.engine.PtNDArray;
 import ai.djl.pytorch.jni.JniUtils;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Records operations of the calling thread for differentiation until closed. Recording is a
@@ -11,26 +12,46 @@ import ai.djl.pytorch.jni.JniUtils;
  * GradientCollector allows one in the whole JVM.)
  */
 public final class GradientScope implements AutoCloseable {
+  private static final ThreadLocal<@Nullable GradientScope> CURRENT = new ThreadLocal<>();
+
   private final boolean before;
+  private final @Nullable GradientScope outer;
+  private final @Nullable Checkpoints checkpoints;
   private final Thread owner = Thread.currentThread();
 
-  private GradientScope(boolean before) {
-    this.before = before;
+  private GradientScope(boolean records, @Nullable Checkpoints checkpoints) {
+    TorchEngine.start();
+    this.before = JniUtils.isGradMode();
+    this.outer = CURRENT.get();
+    this.checkpoints = checkpoints;
+    JniUtils.setGradMode(records);
+    CURRENT.set(this);
   }
 
   public static GradientScope open() {
-    TorchEngine.start();
-    GradientScope scope = new GradientScope(JniUtils.isGradMode());
-    JniUtils.setGradMode(true);
-    return scope;
+    return open(false);
+  }
+
+  /**
+   * @param checkpointing whether layers that run in {@link LayerScope} keep their input alone and
+   *     are computed a second time in the backward pass, see {@link Checkpoints}
+   */
+  public static GradientScope open(boolean checkpointing) {
+    if (checkpointing) {
+      NativeMemory.giveBackLargeBlocks();
+    }
+    return new GradientScope(true, checkpointing ? new Checkpoints() : null);
   }
 
   /** Records nothing until closed, within another scope or without one. */
   public static GradientScope paused() {
-    TorchEngine.start();
-    GradientScope scope = new GradientScope(JniUtils.isGradMode());
-    JniUtils.setGradMode(false);
-    return scope;
+    return new GradientScope(false, null);
+  }
+
+  /** The checkpoints of the thread's innermost scope, if it has any. */
+  static @Nullable Checkpoints checkpoints() {
+    GradientScope current = CURRENT.get();
+    return current == null ? null : current.checkpoints;
   }
 
   /**
@@ -40,10 +61,41 @@ public final class GradientScope implements AutoCloseable {
    * @param loss a tensor with one entry
    */
   public void backward(NDArray loss) {
-    NDManager manager = loss.getManager();
-    try (NDArray one = manager.ones(loss.getShape())) {
-      JniUtils.backward((PtNDArray) loss, (PtNDArray) one, false, false);
+    backward(loss, loss.getManager().newSubManager());
+  }
+
+  /**
+   * The same where some tensors have no use afterwards, such as the logits.
+   *
+   * @param loss a tensor with one entry; nothing depends on it where it has no gradient
+   * @param above owner of what was made after the last layer; it is closed before layers are
+   *     computed again
+   */
+  public void backward(NDArray loss, NDManager above) {
+    boolean more = checkpoints != null && !checkpoints.isEmpty();
+    if (reaches(loss)) {
+      addGradients(loss, more);
     }
+    above.close();
+    if (checkpoints != null) {
+      checkpoints.backward();
+    }
+  }
+
+  /**
+   * Adds the derivative of a tensor with one entry to the gradients of what it was computed from.
+   *
+   * @param keeps whether the graph may be gone through again
+   */
+  static void addGradients(NDArray loss, boolean keeps) {
+    try (NDArray one = loss.getManager().ones(loss.getShape())) {
+      JniUtils.backward((PtNDArray) loss, (PtNDArray) one, keeps, false);
+    }
+  }
+
+  /** Whether a gradient reaches a tensor: it is a leaf that has one, or was recorded from one. */
+  static boolean reaches(NDArray array) {
+    return array.hasGradient() || RecordedKernel.isRecorded(array);
   }
 
   /** Puts the thread's recording mode back to what it was. */
@@ -53,5 +105,10 @@ public final class GradientScope implements AutoCloseable {
       throw new IllegalStateException("a gradient scope is closed by the thread that opened it");
     }
     JniUtils.setGradMode(before);
+    if (outer == null) {
+      CURRENT.remove();
+    } else {
+      CURRENT.set(outer);
+    }
   }
 }

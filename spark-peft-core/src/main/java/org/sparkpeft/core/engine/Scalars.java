@@ -1,6 +1,8 @@
 package org.sparkpeft.core.engine;
 
 import ai.djl.ndarray.NDArray;
+import ai.djl.ndarray.types.DataType;
+import ai.djl.ndarray.types.Shape;
 
 /**
  * Multiplication by a number, safe to differentiate. DJL's own {@code mul(Number)} and {@code
@@ -11,8 +13,8 @@ import ai.djl.ndarray.NDArray;
 public final class Scalars {
   private Scalars() {}
 
-  /** {@code factor * x}; the factor lives as long as {@code x}'s manager. */
+  /** {@code factor * x}; the engine owns the factor and keeps it while it is needed. */
   public static NDArray times(NDArray x, float factor) {
-    return x.mul(x.getManager().create(factor));
+    return x.mul(x.getManager().full(new Shape(), factor, DataType.FLOAT32));
   }
 }

@@ -86,10 +86,10 @@ final class BartNetwork implements Network {
 
   private NDArray encode(Pass pass, TokenBatch source) {
     int virtual = pass.virtualTokens();
-    NDArray x = embed(pass, encoder, source); // [batch, source, hidden]
+    NDArray x = pass.part(in -> embed(in, encoder, source)); // [batch, source, hidden]
     Visibility visible = Visibility.unpadded(pass, source, pass.offset() + virtual);
     for (Layer layer : encoder.layers) {
-      x = feedForward(pass, layer, attend(pass, layer.self, x, visible));
+      x = pass.layer(x, (in, s) -> feedForward(in, layer, attend(in, layer.self, s, visible)));
     }
     return x;
   }
@@ -99,20 +99,29 @@ final class BartNetwork implements Network {
    */
   private NDArray decode(
       Pass pass, TokenBatch source, TokenBatch target, @Nullable NDArray encoded) {
-    NDArray x = embed(pass, decoder, target); // [batch, seq, hidden]
+    NDArray x = pass.part(in -> embed(in, decoder, target)); // [batch, seq, hidden]
     Visibility visible = Visibility.causal(pass, target, 0);
     Visibility across = Visibility.unpadded(pass, source, pass.tuning().virtualTokens());
     for (Layer layer : decoder.layers) {
-      x = attend(pass, layer.self, x, visible);
-      Attention cross = layer.cross.orElseThrow();
-      Tuning.KeyValue memory = pass.memory(cross.key, cross.value, encoded);
-      NDArray heads = across.attend(attention, pass.linear(cross.query, x), memory);
-      NDArray out = pass.linear(cross.output, heads);
-      x = pass.tuning().residual(cross.output.path(), cross.norm, x, out);
-      x = feedForward(pass, layer, x);
+      x =
+          pass.layer(
+              x,
+              (in, stream) -> {
+                NDArray attended = attend(in, layer.self, stream, visible);
+                return feedForward(in, layer, listen(in, layer, attended, across, encoded));
+              });
     }
     pass.cache().advance(target.width() + pass.prefixLength());
     return x;
+  }
+
+  private NDArray listen(
+      Pass pass, Layer layer, NDArray x, Visibility across, @Nullable NDArray encoded) {
+    Attention cross = layer.cross.orElseThrow();
+    Tuning.KeyValue memory = pass.memory(cross.key, cross.value, encoded);
+    NDArray heads = across.attend(attention, pass.linear(cross.query, x), memory);
+    NDArray out = pass.linear(cross.output, heads);
+    return pass.tuning().residual(cross.output.path(), cross.norm, x, out);
   }
 
   private NDArray embed(Pass pass, Stack stack, TokenBatch batch) {

@@ -100,7 +100,7 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
 
     @Override
     public NDArray hidden(Pass pass, ModelInput input) {
-      return encoder.forward(pass.step(), Network.tokens(input), pass.tuning());
+      return encoder.forward(pass, Network.tokens(input));
     }
 
     @Override

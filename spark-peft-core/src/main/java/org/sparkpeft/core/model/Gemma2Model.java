@@ -185,12 +185,13 @@ record Gemma2Model(
     @Override
     NDArray read(Pass pass, TokenBatch batch) {
       float scale = (float) Math.sqrt(config.sizes.hidden());
-      NDArray x = Scalars.times(embedded(pass, words, batch), scale); // [batch, seq, hidden]
+      NDArray x = pass.part(in -> Scalars.times(embedded(in, words, batch), scale));
       Rotary rotary = config.rotary.at(pass.step(), Visibility.positions(pass, batch));
       List<Visibility> visible = config.windows.visible(pass, batch);
       for (int i = 0; i < layers.size(); i++) {
         Layer layer = layers.get(i);
-        x = feedForward(pass, layer, attention(pass, layer, x, rotary, visible.get(i)));
+        Visibility seen = visible.get(i);
+        x = pass.layer(x, (in, s) -> feedForward(in, layer, attention(in, layer, s, rotary, seen)));
       }
       return pass.norm(norm, x);
     }

@@ -125,17 +125,25 @@ record Gpt2Model(
 
     @Override
     NDArray read(Pass pass, TokenBatch batch) {
-      NDArray at = pass.step().create(Visibility.positions(pass, batch));
-      NDArray x = embedded(pass, words, batch).add(pass.embedding(places, at));
+      NDArray x = pass.part(in -> embedded(in, batch)); // [batch, seq, hidden]
       Visibility visible = Visibility.causal(pass, batch, 0);
       for (Layer layer : layers) {
-        NDArray attended = attention(pass, layer, pass.norm(layer.attentionNorm, x), visible);
-        x = pass.tuning().residual(layer.output.path(), x, attended);
-        NDArray inner = pass.linear(layer.up, pass.norm(layer.mlpNorm, x));
-        NDArray outer = pass.linear(layer.down, config.activation.apply(inner));
-        x = pass.tuning().residual(layer.down.path(), x, outer);
+        x = pass.layer(x, (in, stream) -> after(in, layer, stream, visible));
       }
       return pass.norm(norm, x);
+    }
+
+    private NDArray embedded(Pass pass, TokenBatch batch) {
+      NDArray at = pass.step().create(Visibility.positions(pass, batch));
+      return embedded(pass, words, batch).add(pass.embedding(places, at));
+    }
+
+    private NDArray after(Pass pass, Layer layer, NDArray x, Visibility visible) {
+      NDArray heads = attention(pass, layer, pass.norm(layer.attentionNorm, x), visible);
+      NDArray attended = pass.tuning().residual(layer.output.path(), x, heads);
+      NDArray inner = pass.linear(layer.up, pass.norm(layer.mlpNorm, attended));
+      NDArray outer = pass.linear(layer.down, config.activation.apply(inner));
+      return pass.tuning().residual(layer.down.path(), attended, outer);
     }
 
     private NDArray attention(Pass pass, Layer layer, NDArray x, Visibility visible) {

@@ -138,17 +138,21 @@ record GptNeoxModel(
 
     @Override
     NDArray read(Pass pass, TokenBatch batch) {
-      NDArray x = embedded(pass, words, batch); // [batch, seq, hidden]
+      NDArray x = pass.part(in -> embedded(in, words, batch)); // [batch, seq, hidden]
       Rotary rotary = config.rotary.at(pass.step(), Visibility.positions(pass, batch));
       Visibility visible = Visibility.causal(pass, batch, 0);
       for (Layer layer : layers) {
-        NDArray out = attention(pass, layer, x, rotary, visible);
-        NDArray attended = pass.tuning().residual(layer.dense.path(), x, out);
-        NDArray read = pass.norm(layer.mlpNorm, config.parallel ? x : attended);
-        NDArray inner = config.activation.apply(pass.linear(layer.up, read));
-        x = pass.tuning().residual(layer.down.path(), attended, pass.linear(layer.down, inner));
+        x = pass.layer(x, (in, stream) -> after(in, layer, stream, rotary, visible));
       }
       return pass.norm(norm, x);
+    }
+
+    private NDArray after(Pass pass, Layer layer, NDArray x, Rotary rotary, Visibility visible) {
+      NDArray out = attention(pass, layer, x, rotary, visible);
+      NDArray attended = pass.tuning().residual(layer.dense.path(), x, out);
+      NDArray read = pass.norm(layer.mlpNorm, config.parallel ? x : attended);
+      NDArray inner = config.activation.apply(pass.linear(layer.up, read));
+      return pass.tuning().residual(layer.down.path(), attended, pass.linear(layer.down, inner));
     }
 
     private NDArray attention(

@@ -176,23 +176,31 @@ record OptModel(
     @Override
     NDArray read(Pass pass, TokenBatch batch) {
       Pass.requireVirtualTokensFit(pass.tuning(), config.sizes.hidden(), config.hidden);
-      NDArray x = embedded(pass, words, batch);
-      if (in.isPresent()) {
-        x = pass.linear(in.get(), x);
-      }
-      x = x.add(pass.embedding(places, rows(pass, batch))); // [batch, seq, hidden]
+      NDArray x = pass.part(inside -> embedded(inside, batch)); // [batch, seq, hidden]
       Visibility visible = Visibility.causal(pass, batch, 0);
       for (Layer layer : layers) {
-        NDArray attended = attention(pass, layer, before(pass, layer.attentionNorm, x), visible);
-        x = add(pass, layer.output.path(), layer.attentionNorm, x, attended);
-        NDArray inner = pass.linear(layer.up, before(pass, layer.mlpNorm, x));
-        NDArray outer = pass.linear(layer.down, config.activation.apply(inner));
-        x = add(pass, layer.down.path(), layer.mlpNorm, x, outer);
+        x = pass.layer(x, (inside, stream) -> after(inside, layer, stream, visible));
       }
       if (norm.isPresent()) {
         x = pass.norm(norm.get(), x);
       }
       return out.isPresent() ? pass.linear(out.get(), x) : x;
+    }
+
+    private NDArray embedded(Pass pass, TokenBatch batch) {
+      NDArray x = embedded(pass, words, batch);
+      if (in.isPresent()) {
+        x = pass.linear(in.get(), x);
+      }
+      return x.add(pass.embedding(places, rows(pass, batch)));
+    }
+
+    private NDArray after(Pass pass, Layer layer, NDArray x, Visibility visible) {
+      NDArray heads = attention(pass, layer, before(pass, layer.attentionNorm, x), visible);
+      NDArray attended = add(pass, layer.output.path(), layer.attentionNorm, x, heads);
+      NDArray inner = pass.linear(layer.up, before(pass, layer.mlpNorm, attended));
+      NDArray outer = pass.linear(layer.down, config.activation.apply(inner));
+      return add(pass, layer.down.path(), layer.mlpNorm, attended, outer);
     }
 
     /** Rows of the position embedding, {@code [1 or batch, seq]}. */

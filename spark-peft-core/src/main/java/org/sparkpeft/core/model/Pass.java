@@ -3,7 +3,9 @@ package org.sparkpeft.core.model;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.util.Objects;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.engine.LayerScope;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.Linear;
@@ -32,6 +34,38 @@ record Pass(NDManager step, Tuning tuning, KeyValueCache cache, boolean prompted
   /** The decoder's part of an encoder-decoder's pass. */
   Pass ofDecoder() {
     return new Pass(step, tuning, cache, false);
+  }
+
+  private Pass within(NDManager scratch) {
+    return new Pass(scratch, tuning, cache, prompted);
+  }
+
+  /** What a layer computes. */
+  interface Layer {
+    /**
+     * @param pass owner of what the layer makes
+     * @param x {@code [batch, seq, hidden]}
+     * @return the stream after the layer
+     */
+    NDArray apply(Pass pass, NDArray x);
+  }
+
+  /**
+   * Runs a layer, as every layer of every architecture runs, so that memory keeps of it what the
+   * backward pass needs and nothing else.
+   *
+   * @param x the stream before the layer; nobody's afterwards
+   */
+  NDArray layer(NDArray x, Layer layer) {
+    return LayerScope.run(step, x, (scratch, in) -> layer.apply(within(scratch), in));
+  }
+
+  /**
+   * Runs what is not a layer, such as the embeddings, and keeps of it the result and what the
+   * backward pass needs.
+   */
+  NDArray part(Function<Pass, NDArray> part) {
+    return LayerScope.run(step, scratch -> part.apply(within(scratch)));
   }
 
   NDArray linear(Linear layer, NDArray x) {
@@ -112,11 +146,17 @@ record Pass(NDManager step, Tuning tuning, KeyValueCache cache, boolean prompted
     if (cache.length() == 0) {
       var prefix = tuning.prefix(path, keys.getShape().get(0));
       if (prefix.isPresent()) {
-        k = prefix.get().keys().concat(k, 1);
-        v = prefix.get().values().concat(v, 1);
+        k = inFront(prefix.get().keys(), k);
+        v = inFront(prefix.get().values(), v);
       }
     }
     return cache.extend(path, k, v);
+  }
+
+  private static NDArray inFront(NDArray prefix, NDArray states) {
+    NDArray all = prefix.concat(states, 1);
+    all.attach(states.getManager());
+    return all;
   }
 
   /**
@@ -131,6 +171,8 @@ record Pass(NDManager step, Tuning tuning, KeyValueCache cache, boolean prompted
     }
     NDArray states = Objects.requireNonNull(encoded, "nothing was kept of the encoder");
     Tuning.KeyValue fresh = new Tuning.KeyValue(linear(key, states), linear(value, states));
+    fresh.keys().attach(step);
+    fresh.values().attach(step);
     cache.keep(key.path(), fresh);
     return fresh;
   }

@@ -147,12 +147,13 @@ record Phi3Model(
 
     @Override
     NDArray read(Pass pass, TokenBatch batch) {
-      NDArray x = embedded(pass, words, batch); // [batch, seq, hidden]
+      NDArray x = pass.part(in -> embedded(in, words, batch)); // [batch, seq, hidden]
       Rotary rotary = config.rotary.at(pass.step(), Visibility.positions(pass, batch));
       List<Visibility> visible = config.windows.visible(pass, batch);
       for (int i = 0; i < layers.size(); i++) {
         Layer layer = layers.get(i);
-        x = feedForward(pass, layer, attention(pass, layer, x, rotary, visible.get(i)));
+        Visibility seen = visible.get(i);
+        x = pass.layer(x, (in, s) -> feedForward(in, layer, attention(in, layer, s, rotary, seen)));
       }
       return pass.norm(norm, x);
     }

@@ -150,20 +150,28 @@ final class PostNormEncoder {
    *
    * @return {@code [batch, virtual tokens + seq, hidden]}; rows of padding mean nothing
    */
-  NDArray forward(NDManager step, TokenBatch batch, Tuning tuning) {
-    NDArray x = embed(step, batch, tuning); // [batch, seq, hidden]
+  NDArray forward(Pass pass, TokenBatch batch) {
+    NDManager step = pass.step();
+    Tuning tuning = pass.tuning();
+    NDArray x = pass.part(in -> embed(in.step(), batch, tuning)); // [batch, seq, hidden]
     NDArray mask = mask(step, batch, tuning.prefixLength(), tuning.virtualTokens());
     int tokens = tuning.virtualTokens() + batch.width();
     PositionScores.Layers scores =
         positionScores.start(step, tuning, tokens, tuning.prefixLength() + tokens);
     for (Layer layer : layers) {
-      NDArray attended = attend(layer, x, scores, mask, tuning); // [batch, seq, hidden]
-      x = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, attended);
-      NDArray inner = tuning.linear(layer.intermediate, x); // [batch, seq, intermediate]
-      NDArray outer = tuning.linear(layer.output, config.activation().apply(inner));
-      x = tuning.residual(layer.output.path(), layer.outputNorm, x, outer);
+      x = pass.layer(x, (in, stream) -> after(in, layer, stream, scores, mask));
     }
     return x;
+  }
+
+  private NDArray after(
+      Pass pass, Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask) {
+    Tuning tuning = pass.tuning();
+    NDArray heads = attend(pass, layer, x, scores, mask); // [batch, seq, hidden]
+    NDArray attended = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, heads);
+    NDArray inner = pass.linear(layer.intermediate, attended); // [batch, seq, intermediate]
+    NDArray outer = pass.linear(layer.output, config.activation().apply(inner));
+    return tuning.residual(layer.output.path(), layer.outputNorm, attended, outer);
   }
 
   private NDArray embed(NDManager step, TokenBatch batch, Tuning tuning) {
@@ -210,19 +218,18 @@ final class PostNormEncoder {
   }
 
   private NDArray attend(
-      Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask, Tuning tuning) {
-    NDArray q = tuning.linear(layer.query, x); // [batch, seq, hidden]
-    NDArray k = tuning.linear(layer.key, x); // [batch, seq, hidden]
-    NDArray v = tuning.linear(layer.value, x); // [batch, seq, hidden]
-    Optional<Tuning.KeyValue> prefix = tuning.prefix(layer.key.path(), x.getShape().get(0));
-    if (prefix.isPresent()) {
-      k = prefix.get().keys().concat(k, 1); // [batch, prefix + seq, hidden]
-      v = prefix.get().values().concat(v, 1); // [batch, prefix + seq, hidden]
-    }
-    NDArray added = sum(scores.of(layer.query, layer.key, q, k), mask);
-    NDArray heads = added == null ? attention.apply(q, k, v) : attention.apply(q, k, v, added);
-    heads = tuning.attended(layer.key, layer.value, q, heads);
-    return tuning.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
+      Pass pass, Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask) {
+    NDArray q = pass.linear(layer.query, x); // [batch, seq, hidden]
+    NDArray k = pass.linear(layer.key, x); // [batch, seq, hidden]
+    NDArray v = pass.linear(layer.value, x); // [batch, seq, hidden]
+    Tuning.KeyValue past = pass.past(layer.key.path(), k, v); // [batch, prefix + seq, hidden]
+    NDArray added = sum(scores.of(layer.query, layer.key, q, past.keys()), mask);
+    NDArray heads =
+        added == null
+            ? attention.apply(q, past.keys(), past.values())
+            : attention.apply(q, past.keys(), past.values(), added);
+    heads = pass.tuning().attended(layer.key, layer.value, q, heads);
+    return pass.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
   }
 
   private static @Nullable NDArray sum(@Nullable NDArray scores, @Nullable NDArray mask) {

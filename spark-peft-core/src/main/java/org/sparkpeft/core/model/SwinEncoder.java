@@ -89,10 +89,14 @@ final class SwinEncoder implements Network {
     NDArray x = pass.norm(embeddingNorm, pass.linear(projection, patches)); // [batch, seq, hidden]
     for (int stage = 0; stage < stages.size(); stage++) {
       for (Block block : stages.get(stage)) {
-        x = apply(pass, block, attention.get(stage), x);
+        AttentionKernel kernel = attention.get(stage);
+        x = pass.layer(x, (in, s) -> apply(in, block, kernel, s));
       }
       if (stage < merges.size()) {
-        x = merged(pass, merges.get(stage), x, config.height(stage), config.width(stage));
+        Merge merge = merges.get(stage);
+        int height = config.height(stage);
+        int width = config.width(stage);
+        x = pass.layer(x, (in, s) -> merged(in, merge, s, height, width));
       }
     }
     return pass.norm(norm, x);

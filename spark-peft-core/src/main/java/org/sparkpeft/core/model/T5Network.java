@@ -98,12 +98,12 @@ final class T5Network implements Network {
   }
 
   private NDArray encode(Pass pass, TokenBatch source) {
-    NDArray x = pass.embedded(words, ids(pass, source)); // [batch, source, hidden]
+    NDArray x = pass.part(in -> in.embedded(words, ids(in, source))); // [batch, source, hidden]
     int before = pass.offset() + pass.virtualTokens();
     Visibility visible =
         Visibility.unpadded(pass, source, before).plus(pass, bias(pass, encoder, source, true));
     for (Layer layer : encoder.layers) {
-      x = feedForward(pass, layer, attend(pass, layer.self, x, visible));
+      x = pass.layer(x, (in, s) -> feedForward(in, layer, attend(in, layer.self, s, visible)));
     }
     return pass.norm(encoder.norm, x);
   }
@@ -113,21 +113,30 @@ final class T5Network implements Network {
    */
   private NDArray decode(
       Pass pass, TokenBatch source, TokenBatch target, @Nullable NDArray encoded) {
-    NDArray x = pass.embedded(words, ids(pass, target)); // [batch, seq, hidden]
+    NDArray x = pass.part(in -> in.embedded(words, ids(in, target))); // [batch, seq, hidden]
     Visibility visible =
         Visibility.causal(pass, target, 0).plus(pass, bias(pass, decoder, target, false));
     Visibility across = Visibility.unpadded(pass, source, pass.tuning().virtualTokens());
     for (Layer layer : decoder.layers) {
-      x = attend(pass, layer.self, x, visible);
-      Attention cross = layer.cross.orElseThrow();
-      Tuning.KeyValue memory = pass.memory(cross.key, cross.value, encoded);
-      NDArray q = pass.linear(cross.query, pass.norm(cross.norm, x));
-      NDArray out = pass.linear(cross.output, across.attend(attention, q, memory));
-      x = pass.tuning().residual(cross.output.path(), x, out);
-      x = feedForward(pass, layer, x);
+      x =
+          pass.layer(
+              x,
+              (in, stream) -> {
+                NDArray attended = attend(in, layer.self, stream, visible);
+                return feedForward(in, layer, listen(in, layer, attended, across, encoded));
+              });
     }
     pass.cache().advance(target.width() + pass.prefixLength());
     return pass.norm(decoder.norm, x);
+  }
+
+  private NDArray listen(
+      Pass pass, Layer layer, NDArray x, Visibility across, @Nullable NDArray encoded) {
+    Attention cross = layer.cross.orElseThrow();
+    Tuning.KeyValue memory = pass.memory(cross.key, cross.value, encoded);
+    NDArray q = pass.linear(cross.query, pass.norm(cross.norm, x));
+    NDArray out = pass.linear(cross.output, across.attend(attention, q, memory));
+    return pass.tuning().residual(cross.output.path(), x, out);
   }
 
   private static NDArray ids(Pass pass, TokenBatch batch) {

@@ -26,11 +26,12 @@ final class TransformerBlocks implements AutoCloseable {
   /** What a layer does between its attention and its feed-forward block. */
   interface Between {
     /**
+     * @param pass the layer's
      * @param layer the layer's number, from 0
      * @param stream the residual stream {@code [batch, seq, hidden]}
      * @return shaped as {@code stream}
      */
-    NDArray apply(int layer, NDArray stream);
+    NDArray apply(Pass pass, int layer, NDArray stream);
   }
 
   private final BlockConfig config;
@@ -110,7 +111,7 @@ final class TransformerBlocks implements AutoCloseable {
    * @return shaped as {@code x}
    */
   NDArray forward(Pass pass, NDArray x, Visibility visible) {
-    return forward(pass, x, visible, (layer, stream) -> stream);
+    return forward(pass, x, visible, (in, layer, stream) -> stream);
   }
 
   /** The same with something between the blocks of each layer. */
@@ -118,8 +119,14 @@ final class TransformerBlocks implements AutoCloseable {
     NDArray stream = x;
     for (int i = 0; i < layers.size(); i++) {
       Layer layer = layers.get(i);
-      stream = between.apply(i, attended(pass, layer, stream, visible));
-      stream = fed(pass, layer, stream);
+      int number = i;
+      stream =
+          pass.layer(
+              stream,
+              (in, s) -> {
+                NDArray attended = attended(in, layer, s, visible);
+                return fed(in, layer, between.apply(in, number, attended));
+              });
     }
     return stream;
   }

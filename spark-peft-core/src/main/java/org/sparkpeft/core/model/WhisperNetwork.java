@@ -109,7 +109,7 @@ final class WhisperNetwork implements Network {
     NDArray at = pass.step().create(Visibility.positions(pass, texts));
     x = x.add(pass.embedding(frozen.embedding(base + "decoder.embed_positions"), at));
     Visibility visible = Visibility.causal(pass, texts, 0);
-    x = blocks.forward(pass, x, visible, (layer, stream) -> listen(pass, layer, stream, states));
+    x = blocks.forward(pass, x, visible, (in, layer, s) -> listen(in, layer, s, states));
     pass.cache().advance(pass.virtualTokens() + texts.width() + pass.prefixLength());
     return norm(pass, base + "decoder.layer_norm", x);
   }
@@ -130,11 +130,7 @@ final class WhisperNetwork implements Network {
     Tuning.KeyValue said = pass.cache().kept(key(layer));
     if (said == null) {
       NDArray heard = Objects.requireNonNull(states);
-      said =
-          new Tuning.KeyValue(
-              pass.linear(frozen.linear(key(layer)), heard),
-              pass.linear(frozen.linear(cross + ".v_proj"), heard));
-      pass.cache().keep(key(layer), said);
+      said = pass.memory(frozen.linear(key(layer)), frozen.linear(cross + ".v_proj"), heard);
     }
     NDArray heads = crossAttention.apply(q, said.keys(), said.values());
     NDArray out = pass.linear(frozen.linear(cross + ".out_proj"), heads);

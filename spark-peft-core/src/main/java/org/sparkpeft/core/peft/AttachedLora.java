@@ -244,7 +244,7 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
         trainsBias(site) ? tensors.parameter(site.nameBaseBias()) : null,
         replacesBase(site) ? tensors.state(site.nameStartA()) : null,
         replacesBase(site) ? tensors.state(site.nameStartB()) : null,
-        drops ? x -> Dropout.apply(context.manager(), x, config.loraDropout(), random) : null);
+        drops ? x -> Dropout.apply(x, config.loraDropout(), random) : null);
   }
 
   private static Modification bias(ModuleSpec module, NDArray bias) {

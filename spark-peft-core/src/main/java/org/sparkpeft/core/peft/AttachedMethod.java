@@ -67,6 +67,15 @@ public interface AttachedMethod {
     throw new UnsupportedOperationException("clients of this method are trained one by one");
   }
 
+  /**
+   * Why a layer cannot be run a second time by itself, as {@code train.gradient_checkpointing}
+   * does; empty if it can. It can where a modification computes the same whenever it is called with
+   * the same input, and hands nothing from one layer of the model to the next.
+   */
+  default Optional<String> whyNotRecomputed() {
+    return Optional.empty();
+  }
+
   /** Positions of the model that go to virtual tokens or prefixes instead of text. */
   default int virtualTokens() {
     return 0;

@@ -1,7 +1,6 @@
 package org.sparkpeft.core.peft;
 
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDManager;
 import org.sparkpeft.core.random.Philox;
 
 /**
@@ -15,10 +14,10 @@ public final class Dropout {
    * {@code x} with each entry zeroed with the given probability, and the others divided by {@code 1
    * - probability}.
    */
-  public static NDArray apply(NDManager manager, NDArray x, double probability, Philox random) {
+  public static NDArray apply(NDArray x, double probability, Philox random) {
     int size = Math.toIntExact(x.size());
     float[] mask = mask(size, probability, random);
-    return x.mul(manager.create(mask, x.getShape()));
+    return x.mul(x.getManager().create(mask, x.getShape()));
   }
 
   /** What {@link #apply} multiplies by: 0 or {@code 1 / (1 - probability)} for each entry. */

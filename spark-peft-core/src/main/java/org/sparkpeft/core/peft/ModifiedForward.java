@@ -132,9 +132,7 @@ public final class ModifiedForward implements Tuning {
 
   @Override
   public NDArray inputEmbeddings(NDArray embedded) {
-    return prompt
-        .map(tokens -> repeat(tokens, embedded.getShape().get(0)).concat(embedded, 1))
-        .orElse(embedded);
+    return prompt.map(tokens -> inFront(tokens, embedded)).orElse(embedded);
   }
 
   @Override
@@ -149,6 +147,12 @@ public final class ModifiedForward implements Tuning {
   public Optional<KeyValue> prefix(String path, long batch) {
     return Optional.ofNullable(prefixes.get(path))
         .map(prefix -> new KeyValue(repeat(prefix.keys(), batch), repeat(prefix.values(), batch)));
+  }
+
+  private static NDArray inFront(NDArray tokens, NDArray embedded) {
+    NDArray all = repeat(tokens, embedded.getShape().get(0)).concat(embedded, 1);
+    all.attach(embedded.getManager());
+    return all;
   }
 
   /** {@code [n, size]} to {@code [batch, n, size]}. */

@@ -6,6 +6,7 @@ import ai.djl.ndarray.types.Shape;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import org.sparkpeft.core.engine.LayerScope;
 import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.random.Philox;
 
@@ -35,7 +36,7 @@ public record TuningContext(
 
   /** Adds a number, a tensor with one entry, to the loss of this step. */
   public void addToLoss(NDArray term) {
-    lossTerms.add(term);
+    LayerScope.addToLoss(term, manager, lossTerms::add);
   }
 
   /**

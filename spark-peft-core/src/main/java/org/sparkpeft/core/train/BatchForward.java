@@ -11,6 +11,6 @@ interface BatchForward {
    * @param views the trained tensors by name
    * @return the model's outputs, owned by {@code step}
    */
-  NDArray outputs(
+  Outputs outputs(
       NDManager step, Map<String, NDArray> views, ExampleBatch batch, TuningContext context);
 }

@@ -4,14 +4,18 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.BiFunction;
+import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.engine.ClientParameters;
 import org.sparkpeft.core.engine.GradientScope;
+import org.sparkpeft.core.engine.LayerScope;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.TokenExamples;
@@ -53,6 +57,10 @@ public final class ClientPass {
    *     TunableModel#whyOneByOne}
    */
   public ClientPass(TunableModel model, TrainConfig config) {
+    this(model, config, model.task().kind().objective(model.task()));
+  }
+
+  ClientPass(TunableModel model, TrainConfig config, Objective objective) {
     model
         .whyOneByOne()
         .ifPresent(
@@ -62,7 +70,7 @@ public final class ClientPass {
     this.model = model;
     this.config = config;
     this.trainer = new LocalTrainer(model, config);
-    this.objective = model.task().kind().objective(model.task());
+    this.objective = objective;
   }
 
   /**
@@ -256,18 +264,25 @@ public final class ClientPass {
       ClientRows rows =
           ClientRows.of(step, together.stream().map(due -> due.batch().tokens().size()).toList());
       NDArray leaf = values.leaf(step, together.size());
-      List<Optional<NDArray>> losses;
-      try (GradientScope scope = GradientScope.open()) {
+      List<Optional<Double>> found =
+          new ArrayList<>(Collections.nCopies(together.size(), Optional.of(0.0)));
+      try (GradientScope scope = GradientScope.open(config.gradientCheckpointing())) {
         TuningContext context =
             new TuningContext(
                 step, true, Philox.of(0, "unused"), tokens, Probes.none(), new ArrayList<>());
-        NDArray outputs = forward.outputs(values.views(leaf, together.size()), rows, context);
-        losses = losses(step, outputs.split(rows.starts()), tokens, together);
-        Optional<NDArray> sum = losses.stream().flatMap(Optional::stream).reduce(NDArray::add);
-        if (sum.isEmpty()) {
+        Outputs outputs = forward.outputs(values.views(leaf, together.size()), rows, context);
+        List<Span> spans = objective.spans(outputs);
+        Optional<NDArray> sum;
+        if (spans.size() == 1) {
+          NDList own = outputs.all().split(rows.starts());
+          sum = losses(own, tokens, together, found, (o, batch) -> objective.loss(step, o, batch));
+        } else {
+          sum = Optional.of(inPieces(step, outputs, spans, rows, tokens, together, found));
+        }
+        if (found.stream().allMatch(Optional::isEmpty)) {
           return;
         }
-        scope.backward(sum.get());
+        scope.backward(sum.orElseThrow());
       }
       values.addGradients(
           leaf,
@@ -275,26 +290,57 @@ public final class ClientPass {
           together.stream().map(due -> due.member().training.gradient()).toList());
       for (int i = 0; i < together.size(); i++) {
         Due due = together.get(i);
-        losses
+        found
             .get(i)
             .ifPresent(
                 loss ->
                     due.member()
                         .attempt(
-                            () ->
-                                due.member()
-                                    .training
-                                    .saw(loss.getFloat(), due.batch().tokens().tokens())));
+                            () -> due.member().training.saw(loss, due.batch().tokens().tokens())));
       }
     }
   }
 
+  /** The sum of all clients' losses where the outputs of all tokens would be too large. */
+  private NDArray inPieces(
+      NDManager step,
+      Outputs outputs,
+      List<Span> spans,
+      ClientRows rows,
+      TokenBatch tokens,
+      List<Due> together,
+      List<Optional<Double>> found) {
+    int width = (int) outputs.features().getShape().get(1);
+    List<UnaryOperator<NDArray>> pieces = new ArrayList<>();
+    for (Span span : spans) {
+      pieces.add(
+          features -> {
+            NDList own = outputs.of(features, span).split(rows.starts());
+            return losses(
+                    own,
+                    tokens,
+                    together,
+                    found,
+                    (o, batch) -> objective.loss(o, span, width, batch))
+                .orElseGet(() -> step.create(0f));
+          });
+    }
+    return LayerScope.sum(step, outputs.features(), pieces);
+  }
+
   /**
-   * Each client's mean loss; empty where its labels do not fit the task, which ends its training.
+   * The sum of all clients' losses.
+   *
+   * @param found each client's mean loss, added to; becomes empty where its labels do not fit the
+   *     task, which ends its training
    */
-  private List<Optional<NDArray>> losses(
-      NDManager step, NDList outputs, TokenBatch tokens, List<Due> together) {
-    List<Optional<NDArray>> losses = new ArrayList<>();
+  private static Optional<NDArray> losses(
+      NDList outputs,
+      TokenBatch tokens,
+      List<Due> together,
+      List<Optional<Double>> found,
+      BiFunction<NDArray, ExampleBatch, NDArray> lossOf) {
+    Optional<NDArray> sum = Optional.empty();
     int from = 0;
     for (int i = 0; i < together.size(); i++) {
       Due due = together.get(i);
@@ -307,11 +353,17 @@ public final class ClientPass {
               tokens.rows(IntStream.range(from, to).toArray()));
       NDArray own = outputs.get(i);
       List<NDArray> loss = new ArrayList<>();
-      due.member().attempt(() -> loss.add(objective.loss(step, own, batch)));
-      losses.add(loss.stream().findFirst());
+      due.member().attempt(() -> loss.add(lossOf.apply(own, batch)));
+      if (loss.isEmpty()) {
+        found.set(i, Optional.empty());
+      } else {
+        NDArray one = loss.get(0);
+        found.set(i, found.get(i).map(before -> before + one.getFloat()));
+        sum = Optional.of(sum.map(before -> before.add(one)).orElse(one));
+      }
       from = to;
     }
-    return losses;
+    return sum;
   }
 
   private static float[] factors(List<Due> together) {

@@ -45,7 +45,7 @@ final class FixedFeatures implements BatchForward {
   }
 
   @Override
-  public NDArray outputs(
+  public Outputs outputs(
       NDManager step, Map<String, NDArray> views, ExampleBatch batch, TuningContext context) {
     int hidden = rows[0].length;
     float[] features = new float[batch.size() * hidden];

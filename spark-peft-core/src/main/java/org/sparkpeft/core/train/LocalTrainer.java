@@ -37,8 +37,15 @@ public final class LocalTrainer {
   private final Objective objective;
   private final AdapterStack reference;
 
+  /**
+   * @throws org.sparkpeft.core.error.ConfigException if the model's method does not allow {@code
+   *     gradient_checkpointing} and that is on
+   */
   public LocalTrainer(TunableModel model, TrainConfig config) {
     this(model, config, model.below());
+    if (config.gradientCheckpointing()) {
+      model.requireRecomputable();
+    }
   }
 
   private LocalTrainer(TunableModel model, TrainConfig config, AdapterStack reference) {
@@ -194,22 +201,24 @@ public final class LocalTrainer {
       Probing probing) {
     Probes probes = Probes.of(probing.wanted());
     try (NDManager step = manager.newSubManager()) {
-      NDArray leaf = flat.leaf(step, true);
-      NDArray loss;
-      try (GradientScope scope = GradientScope.open()) {
-        Map<String, NDArray> views = flat.views(leaf);
+      Map<String, NDArray> leaves = flat.leaves(step);
+      float value;
+      try (GradientScope scope = GradientScope.open(config.gradientCheckpointing());
+          NDManager above = step.newSubManager()) {
         List<NDArray> terms = new ArrayList<>();
         TuningContext context = new TuningContext(step, true, random, batch.input(), probes, terms);
-        NDArray outputs = forward.outputs(step, views, batch, context);
-        loss = objective.loss(step, outputs, batch);
+        Outputs outputs = forward.outputs(step, leaves, batch, context);
+        outputs.features().attach(above);
+        NDArray loss = objective.loss(above, outputs, batch);
         for (NDArray term : terms) {
           loss = loss.add(term);
         }
-        scope.backward(loss);
+        value = loss.getFloat();
+        scope.backward(loss, above);
       }
-      flat.addGradient(leaf, factor, sum);
+      flat.addGradients(leaves, factor, sum);
       probes.addGradients(factor, probing.sums());
-      return loss.getFloat();
+      return value;
     }
   }
 
@@ -241,7 +250,7 @@ public final class LocalTrainer {
         manager -> judged(manager).apply(preparation.apply(manager)),
         examples,
         objective.pairs(),
-        (batch, outputs) -> counter.add(objective.score(outputs, batch)));
+        (step, batch, outputs) -> counter.add(objective.score(step, outputs, batch)));
     return counter.result();
   }
 
@@ -266,13 +275,14 @@ public final class LocalTrainer {
         preparation,
         examples,
         false,
-        (batch, results) -> {
-          float[] outputs = results.toFloatArray();
+        (step, batch, results) -> {
+          NDArray all = results.all();
+          float[] outputs = all.toFloatArray();
           int size = outputs.length / batch.input().size();
           for (int row = 0; row < batch.size(); row++) {
             int kept = size;
             if (model.task().kind().isPerToken()) { // after each other, padding last
-              int width = (int) results.getShape().get(1);
+              int width = (int) all.getShape().get(1);
               int padding = batch.tokens().width() - batch.tokens().length(row);
               kept = size / width * (width - padding);
             }
@@ -284,7 +294,7 @@ public final class LocalTrainer {
   }
 
   private interface BatchConsumer {
-    void accept(ExampleBatch batch, NDArray outputs);
+    void accept(NDManager step, ExampleBatch batch, Outputs outputs);
   }
 
   /** The forward pass of one evaluation, once there is an owner for its tensors. */
@@ -320,7 +330,7 @@ public final class LocalTrainer {
       for (int[] indices : Batching.forEvaluation(examples, size, pairs)) {
         try (NDManager step = manager.newSubManager()) {
           ExampleBatch batch = model.batch(examples, indices, pairs);
-          consumer.accept(batch, pass.outputs(step, Map.of(), batch, inference(step, batch)));
+          consumer.accept(step, batch, pass.outputs(step, Map.of(), batch, inference(step, batch)));
         }
       }
     }

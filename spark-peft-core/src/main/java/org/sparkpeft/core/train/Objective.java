@@ -2,6 +2,7 @@ package org.sparkpeft.core.train;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.List;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 
@@ -31,6 +32,34 @@ interface Objective {
    */
   NDArray loss(NDManager step, NDArray outputs, ExampleBatch batch);
 
+  /**
+   * The same for outputs that need not be had all at once.
+   *
+   * @param outputs their head is part of the gradient too
+   */
+  default NDArray loss(NDManager step, Outputs outputs, ExampleBatch batch) {
+    return loss(step, outputs.all(), batch);
+  }
+
+  /**
+   * In what pieces a batch's outputs are to be judged.
+   *
+   * @return one for all tokens where nothing speaks against having all outputs
+   */
+  default List<Span> spans(Outputs outputs) {
+    return List.of(new Span(0, Integer.MAX_VALUE));
+  }
+
+  /**
+   * A piece's part of the mean loss of a batch, where {@link #spans} has several.
+   *
+   * @param some outputs of the span's tokens
+   * @param width tokens of an example, with virtual ones
+   */
+  default NDArray loss(NDArray some, Span span, int width, ExampleBatch batch) {
+    throw new UnsupportedOperationException("the outputs are judged at once");
+  }
+
   /** A counter without any examples. */
   Evaluation none();
 
@@ -41,4 +70,9 @@ interface Objective {
    * @return the counts of this batch
    */
   Evaluation score(NDArray outputs, ExampleBatch batch);
+
+  /** The same for outputs that need not be had all at once. */
+  default Evaluation score(NDManager step, Outputs outputs, ExampleBatch batch) {
+    return score(outputs.all(), batch);
+  }
 }

@@ -47,9 +47,9 @@ final class SequenceScores {
       NDArray referenceScores = referenceScores(step, batch);
       NDArray scores =
           gradient == Gradient.BOTH
-              ? sums(policy.outputs(step, views, batch, context), batch, 0)
+              ? sums(policy.outputs(step, views, batch, context).all(), batch, 0)
               : halves(step, views, batch, context, policy);
-      return NDArrays.concat(new NDList(scores, referenceScores));
+      return Outputs.of(NDArrays.concat(new NDList(scores, referenceScores)));
     };
   }
 
@@ -70,7 +70,7 @@ final class SequenceScores {
             first.tokens(),
             context.probes(),
             context.lossTerms());
-    NDArray trained = sums(policy.outputs(step, views, first, own), batch, 0);
+    NDArray trained = sums(policy.outputs(step, views, first, own).all(), batch, 0);
     return NDArrays.concat(new NDList(trained, step.create(constant(step, views, second, policy))));
   }
 
@@ -78,9 +78,9 @@ final class SequenceScores {
       NDManager step, Map<String, NDArray> views, ExampleBatch second, BatchForward policy) {
     try (GradientScope off = GradientScope.paused();
         NDManager scratch = step.newSubManager()) {
-      NDArray outputs =
+      Outputs outputs =
           policy.outputs(scratch, views, second, TuningContext.inference(scratch, second.tokens()));
-      return sums(outputs, second, second.size()).toFloatArray();
+      return sums(outputs.all(), second, second.size()).toFloatArray();
     }
   }
 
@@ -110,8 +110,8 @@ final class SequenceScores {
     try (GradientScope off = GradientScope.paused();
         NDManager scratch = step.newSubManager()) {
       TuningContext context = TuningContext.inference(scratch, batch.tokens());
-      NDArray outputs = forward.outputs(scratch, Map.of(), batch, context);
-      float[] found = sums(outputs, batch, 0).toFloatArray();
+      Outputs outputs = forward.outputs(scratch, Map.of(), batch, context);
+      float[] found = sums(outputs.all(), batch, 0).toFloatArray();
       for (int row = 0; row < batch.size(); row++) {
         known.put(batch.indices()[row], new float[] {found[row], found[batch.size() + row]});
       }

@@ -25,6 +25,8 @@ import org.sparkpeft.core.error.Problems;
  *     runs a whole schedule
  * @param warmupRatio fraction of the schedule spent rising linearly from 0
  * @param lengthBuckets group examples of similar length in batches, which saves computing padding
+ * @param gradientCheckpointing keep each layer's input alone and compute the layer a second time in
+ *     the backward pass: much less memory for about a third more time, and the same result
  * @param clientsPerPass clients that share passes through the base; how many changes the last bits
  *     of a result and nothing else
  */
@@ -44,6 +46,7 @@ public record TrainConfig(
     String scheduleScope,
     double warmupRatio,
     boolean lengthBuckets,
+    boolean gradientCheckpointing,
     ClientsPerPass clientsPerPass)
     implements Serializable {
 
@@ -137,6 +140,7 @@ public record TrainConfig(
         scheduleScope,
         warmupRatio,
         lengthBuckets,
+        false,
         ClientsPerPass.ONE);
   }
 
@@ -146,28 +150,37 @@ public record TrainConfig(
   }
 
   public TrainConfig withLocalEpochs(int epochs) {
-    return with(epochs, localSteps, batchSize, learningRate, clientsPerPass);
+    return with(epochs, localSteps, batchSize, learningRate, gradientCheckpointing, clientsPerPass);
   }
 
   /** The same, for so many updates instead of epochs. */
   public TrainConfig withLocalSteps(int steps) {
-    return with(localEpochs, steps, batchSize, learningRate, clientsPerPass);
+    return with(localEpochs, steps, batchSize, learningRate, gradientCheckpointing, clientsPerPass);
   }
 
   public TrainConfig withBatchSize(int size) {
-    return with(localEpochs, localSteps, size, learningRate, clientsPerPass);
+    return with(localEpochs, localSteps, size, learningRate, gradientCheckpointing, clientsPerPass);
   }
 
   public TrainConfig withLearningRate(double rate) {
-    return with(localEpochs, localSteps, batchSize, rate, clientsPerPass);
+    return with(localEpochs, localSteps, batchSize, rate, gradientCheckpointing, clientsPerPass);
   }
 
   public TrainConfig withClientsPerPass(ClientsPerPass clients) {
-    return with(localEpochs, localSteps, batchSize, learningRate, clients);
+    return with(localEpochs, localSteps, batchSize, learningRate, gradientCheckpointing, clients);
+  }
+
+  public TrainConfig withGradientCheckpointing(boolean on) {
+    return with(localEpochs, localSteps, batchSize, learningRate, on, clientsPerPass);
   }
 
   private TrainConfig with(
-      int newEpochs, int newSteps, int newBatchSize, double newRate, ClientsPerPass newClients) {
+      int newEpochs,
+      int newSteps,
+      int newBatchSize,
+      double newRate,
+      boolean newCheckpointing,
+      ClientsPerPass newClients) {
     return new TrainConfig(
         newEpochs,
         newSteps,
@@ -184,6 +197,7 @@ public record TrainConfig(
         scheduleScope,
         warmupRatio,
         lengthBuckets,
+        newCheckpointing,
         newClients);
   }
 }

@@ -3,18 +3,20 @@ package org.sparkpeft.core.train;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.stream.IntStream;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
 import org.sparkpeft.core.engine.GradientScope;
+import org.sparkpeft.core.engine.NativeMemory;
 import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.peft.Probes;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterLayout;
-import org.sparkpeft.core.vector.ParameterVector;
 
 /**
  * What {@link LocalTrainer} holds in memory while it trains one client, beside the base model, in
@@ -26,6 +28,12 @@ import org.sparkpeft.core.vector.ParameterVector;
  * @param moments what the optimiser remembers
  */
 public record TrainingMemory(long values, long gradients, long moments) {
+  /** Tokens of a pass that is measured, or those of one text. */
+  private static final int TOKENS = 128;
+
+  /** Passes that are measured, unless two agree before. */
+  private static final int PASSES = 7;
+
   /** A second of sound for a model that reads samples. */
   private static final int SAMPLES = 16_000;
 
@@ -46,64 +54,112 @@ public record TrainingMemory(long values, long gradients, long moments) {
   }
 
   /**
-   * What one batch of texts of full length, or of recordings of a second, keeps until its step is
-   * over, which is when the backward pass is done: the sum of all arrays that a real forward pass
-   * makes, which is linear in the batch and so counted on one text and on two. Views count as what
-   * they are views of, and what the engine keeps inside an operation is not seen: on a six-layer
-   * MiniLM with batches of 32 x 64 the process grows by 387 MB where this says 393. The backward
-   * pass takes about a quarter more for a moment.
+   * What one batch of texts of full length, or of recordings of a second, keeps for its backward
+   * pass beside the above: by how much the C library's memory grows in the forward pass of a few
+   * examples and of twice as many, which is linear from there on. Other threads' memory is counted
+   * too, so it is what two passes agree on; the last per cents differ from call to call. The
+   * backward pass takes some more for a moment: about two layers' part.
+   *
+   * <p>Where layers keep their inputs alone, that and a layer's part of what there would be
+   * without. A language model's scores of all words are counted as far as they are in memory at
+   * once.
    *
    * @param batch examples in a batch; the objectives of pairs take two for each
+   * @return bytes; empty where the C library does not tell or the model is on a GPU
    */
-  public static long activations(TunableModel model, int batch) {
-    Objective objective = model.task().kind().objective(model.task());
-    long one = kept(model, objective, 1);
-    long two = kept(model, objective, 2);
-    return one + (batch - 1) * (two - one);
+  public static OptionalLong activations(TunableModel model, int batch, boolean checkpointing) {
+    if (NativeMemory.bytesInUse().isEmpty() || !model.device().address().equals("cpu")) {
+      return OptionalLong.empty();
+    }
+    long all = linear(model, batch, false);
+    long kept = checkpointing ? linear(model, batch, true) + all / model.config().layers() : all;
+    return OptionalLong.of(kept + scores(model, batch));
   }
 
-  private static long kept(TunableModel model, Objective objective, int size) {
+  private static long linear(TunableModel model, int batch, boolean checkpointing) {
+    int few = Math.max(1, TOKENS / Math.max(1, model.task().maxLength()));
+    double once = kept(model, few, checkpointing);
+    double twice = kept(model, 2 * few, checkpointing);
+    return Math.max(0, Math.round(once + (batch - few) * (twice - once) / few));
+  }
+
+  /**
+   * Scores of words, which {@link LanguageObjective} has in pieces; others judge what they keep.
+   */
+  private static long scores(TunableModel model, int batch) {
+    if (!model.task().kind().isLanguage() || model.task().isPreference()) {
+      return 0;
+    }
+    long tokens = (long) batch * (model.task().maxLength() + model.method().virtualTokens());
+    long scores = Math.min(LanguageObjective.MAX_SCORES, tokens * model.config().vocabulary());
+    return 4 * scores * Float.BYTES; // with their logarithms and the gradients of both
+  }
+
+  /**
+   * The growth that two passes agree on, since passes differ by what other threads do meanwhile;
+   * else the median.
+   */
+  private static long kept(TunableModel model, int size, boolean checkpointing) {
+    long[] growths = new long[PASSES];
+    for (int pass = 0; pass < PASSES; pass++) {
+      long growth = growth(model, size, checkpointing);
+      for (int before = 0; before < pass; before++) {
+        if (Math.abs(growth - growths[before]) <= 0.002 * growth) {
+          return growth;
+        }
+      }
+      growths[pass] = growth;
+    }
+    Arrays.sort(growths);
+    return growths[PASSES / 2];
+  }
+
+  private static long growth(TunableModel model, int size, boolean checkpointing) {
+    Objective objective = model.task().kind().objective(model.task());
     ComputeDevice device = model.device();
     device.bindThread();
     TunableModel started = model.started(0);
-    ParameterVector values = started.initialParameters(0);
     int[] indices = IntStream.range(0, size).toArray();
-    ExampleBatch batch =
-        ExampleBatch.of(blank(model, size), indices, objective.pairs(), model.padId());
+    ExampleBatch batch = started.batch(blank(model, size), indices, objective.pairs());
     FlatParameters flat = new FlatParameters(model.layout());
-    flat.set(values.toArray());
+    flat.set(started.initialParameters(0).toArray());
     try (NDManager manager = device.newManager();
         NDManager step = manager.newSubManager();
-        GradientScope scope = GradientScope.open()) {
+        GradientScope scope = GradientScope.open(checkpointing)) {
       BatchForward forward =
           objective
               .judged(() -> started.forward(manager, started.below()))
               .apply(started.forward(manager));
-      NDArray leaf = flat.leaf(step, true);
       TuningContext context =
           new TuningContext(
               step, true, Philox.of(0, "memory"), batch.input(), Probes.none(), new ArrayList<>());
-      Map<String, NDArray> views = flat.views(leaf);
-      long before = bytes(step.getManagedArrays()); // values, not activations
-      forward.outputs(step, views, batch, context);
-      return bytes(step.getManagedArrays()) - before;
+      Map<String, NDArray> leaves = flat.leaves(step);
+      long before = NativeMemory.bytesInUse().orElseThrow();
+      Outputs outputs = forward.outputs(step, leaves, batch, context);
+      if (outputs.words() == 0) {
+        outputs.all();
+      }
+      return NativeMemory.bytesInUse().orElseThrow() - before;
     }
-  }
-
-  private static long bytes(List<NDArray> arrays) {
-    return arrays.stream().mapToLong(a -> a.size() * a.getDataType().getNumOfBytes()).sum();
   }
 
   private static TokenExamples blank(TunableModel model, int size) {
     return switch (model.input().kind()) {
-      case TOKENS -> new Blank(size, model.task().maxLength(), List.of());
-      case IMAGE, FRAMES -> new Blank(size, 0, model.input().shape());
-      case SAMPLES -> new Blank(size, 0, List.of(SAMPLES));
+      case TOKENS -> {
+        int length = model.task().maxLength();
+        boolean targets = model.task().kind().isPerToken() && !model.task().isPreference();
+        yield new Blank(size, length, List.of(), targets ? length : 0);
+      }
+      case IMAGE, FRAMES -> new Blank(size, 0, model.input().shape(), 0);
+      case SAMPLES -> new Blank(size, 0, List.of(SAMPLES), 0);
     };
   }
 
-  /** Texts of one token, again and again, black images, or silence. */
-  private record Blank(int size, int length, List<Integer> form) implements TokenExamples {
+  /**
+   * Texts of one token, again and again, black images, or silence; targets as long as the texts.
+   */
+  private record Blank(int size, int length, List<Integer> form, int targets)
+      implements TokenExamples {
     @Override
     public float[] input(int index) {
       return new float[form.stream().reduce(1, Math::multiplyExact)];
@@ -126,7 +182,7 @@ public record TrainingMemory(long values, long gradients, long moments) {
 
     @Override
     public int[] classes(int index) {
-      return new int[] {0};
+      return new int[Math.max(1, targets)];
     }
 
     @Override

@@ -357,6 +357,24 @@ public final class TunableModel implements AutoCloseable {
         .or(this::whyTaskOneByOne);
   }
 
+  /**
+   * Checks that the model can be trained with {@code train.gradient_checkpointing}.
+   *
+   * @throws ConfigException if its method, or one that it lies on, does not allow that
+   */
+  public void requireRecomputable() {
+    below.active().forEach(layer -> layer.model().requireRecomputable());
+    method
+        .whyNotRecomputed()
+        .ifPresent(
+            reason -> {
+              throw new ConfigException(
+                  "train.gradient_checkpointing",
+                  "cannot be on with peft_type %s: %s; turn it off"
+                      .formatted(peft.peftType(), reason));
+            });
+  }
+
   private Optional<String> whyTaskOneByOne() {
     if (task.isPreference()) {
       return Optional.of("preferences are measured against a reference of their own");
@@ -373,7 +391,7 @@ public final class TunableModel implements AutoCloseable {
      * @param context of the whole batch
      * @return one row for each row of the batch, owned by the step's manager
      */
-    NDArray outputs(Map<String, NDArray> views, ClientRows rows, TuningContext context);
+    Outputs outputs(Map<String, NDArray> views, ClientRows rows, TuningContext context);
   }
 
   /**
@@ -441,13 +459,18 @@ public final class TunableModel implements AutoCloseable {
     }
   }
 
-  private NDArray outputs(NDManager step, ModelInput input, Tuning tuning) {
+  private Outputs outputs(NDManager step, ModelInput input, Tuning tuning) {
     NDArray hidden = backbone.forward(step, input, tuning);
     NDArray features = backbone.features(step, hidden, input, tuning);
-    if (task.kind() != Task.SENTENCE_EMBEDDING) {
-      return backbone.logits(features, tuning);
+    if (task.kind() == Task.SENTENCE_EMBEDDING) {
+      return Outputs.of(unit(features));
     }
-    return features.div(features.square().sum(new int[] {1}, true).sqrt());
+    int words = task.kind().isLanguage() ? config().vocabulary() : 0;
+    return new Outputs(features, rows -> backbone.logits(rows, tuning), words);
+  }
+
+  private static NDArray unit(NDArray vectors) {
+    return vectors.div(vectors.square().sum(new int[] {1}, true).sqrt());
   }
 
   /** Modules trained in full replace those of the base, so they come first. */
@@ -479,10 +502,11 @@ public final class TunableModel implements AutoCloseable {
   }
 
   /** The outputs for features as {@link #fixedFeatures} makes them. */
-  NDArray outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
+  Outputs outputs(Map<String, NDArray> views, NDArray features, TuningContext context) {
     List<Modification> all = new ArrayList<>(saved.modifications(views));
     all.addAll(method.modifications(new MethodTensors(views, Map.of()), context));
-    return backbone.logits(features, ModifiedForward.of(all));
+    Tuning tuning = ModifiedForward.of(all);
+    return new Outputs(features, rows -> backbone.logits(rows, tuning), 0);
   }
 
   /** Some examples as the model reads them. */

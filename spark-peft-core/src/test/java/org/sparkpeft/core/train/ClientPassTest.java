@@ -82,8 +82,13 @@ class ClientPassTest {
 
   private static void assertAsAlone(
       TunableModel model, TrainConfig config, List<ClientPass.Client> clients) {
+    assertAsAlone(model, config, clients, new ClientPass(model, config));
+  }
+
+  private static void assertAsAlone(
+      TunableModel model, TrainConfig config, List<ClientPass.Client> clients, ClientPass pass) {
     assertThat(model.whyOneByOne()).isEmpty();
-    List<ClientPass.Outcome> outcomes = new ClientPass(model, config).train(clients);
+    List<ClientPass.Outcome> outcomes = pass.train(clients);
     assertThat(outcomes).hasSameSizeAs(clients);
     for (int i = 0; i < clients.size(); i++) {
       ClientPass.Client client = clients.get(i);
@@ -195,6 +200,26 @@ class ClientPassTest {
       }
     }
     return labelled;
+  }
+
+  /** Scores of words in pieces, and layers computed a second time. */
+  @ParameterizedTest
+  @CsvSource({"llama-gqa, text-generation, q_proj", "t5, text2text-generation, q"})
+  void inPieces(String fixture, String task, String target) {
+    TaskConfig config = new TaskConfig(task, List.of(), "auto", 32);
+    try (TunableModel model = load(fixture, config, lora(0, List.of(), target))) {
+      List<ListExamples> examples =
+          IntStream.of(11, 4, 7).mapToObj(size -> labelled(task, size)).toList();
+      Objective objective = new LanguageObjective(task.equals("text-generation"), 3000);
+      for (boolean checkpointing : new boolean[] {false, true}) {
+        TrainConfig training = TRAINING.withGradientCheckpointing(checkpointing);
+        assertAsAlone(
+            model,
+            training,
+            clients(model, 0, examples),
+            new ClientPass(model, training, objective));
+      }
+    }
   }
 
   @Test

@@ -102,7 +102,9 @@ final class MethodBench {
     LocalResult result = train(model, start, rate, steps);
     double memory =
         TrainingMemory.of(recipe.train(), model.layout(), false).total()
-            + TrainingMemory.activations(model, recipe.train().batchSize());
+            + TrainingMemory.activations(
+                    model, recipe.train().batchSize(), recipe.train().gradientCheckpointing())
+                .orElse(0);
     if (Double.isNaN(loraMemory)) {
       loraMemory = memory;
     }

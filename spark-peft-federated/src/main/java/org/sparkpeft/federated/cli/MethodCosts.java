@@ -10,6 +10,7 @@ import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.core.train.TrainingMemory;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterLayout;
@@ -42,8 +43,9 @@ final class MethodCosts {
   static final List<String> NOTES =
       List.of(
           "optimizer_mb: values, gradients and the optimiser's moments of one client, exact",
-          "activation_mb: what a forward pass of one full batch keeps, counted on one and two texts;"
-              + " the backward pass takes about a quarter more for a moment",
+          "activation_mb: what one full batch keeps for its backward pass, measured on a few texts,"
+              + " so the last per cents vary; the backward pass takes about two layers' part more"
+              + " for a moment",
           "uplink_kb, downlink_kb: estimate of one client's payload of a round, from an update"
               + " spread evenly over all entries; early rounds, and entries that a method leaves"
               + " alone, take less");
@@ -89,7 +91,9 @@ final class MethodCosts {
     boolean proximal =
         recipe.aggregate().method().equals("fedprox") && recipe.aggregate().proximalMu() > 0;
     row.put("optimizer_mb", TrainingMemory.of(recipe.train(), layout, proximal).total() / MB);
-    row.put("activation_mb", TrainingMemory.activations(model, recipe.train().batchSize()) / MB);
+    TrainConfig train = recipe.train();
+    TrainingMemory.activations(model, train.batchSize(), train.gradientCheckpointing())
+        .ifPresent(bytes -> row.put("activation_mb", bytes / MB));
     row.put("uplink_kb", payload(recipe.compress().uplink(), model) / 1e3);
     row.put("downlink_kb", payload(recipe.compress().downlink(), model) / 1e3);
     row.put("fuses", model.whyNotFused().isEmpty() ? "yes" : "no");

@@ -87,6 +87,9 @@ final class Federation {
     this.aggregator = Aggregator.of(recipe.aggregate());
     this.server = ServerOptimizer.of(recipe.server());
     this.downlink = new Downlink(recipe.compress().downlink());
+    if (recipe.train().gradientCheckpointing()) {
+      model.requireRecomputable();
+    }
     this.together = together(recipe, model);
   }
 

@@ -202,7 +202,8 @@ class RecipeReaderTest {
             "--set train.epochs: train.epochs: unknown key; known here: local_epochs, local_steps,"
                 + " batch_size, gradient_accumulation_steps, optimizer, learning_rate,"
                 + " weight_decay, adam_beta1, adam_beta2, adam_epsilon, max_grad_norm, schedule,"
-                + " schedule_scope, warmup_ratio, length_buckets, clients_per_pass",
+                + " schedule_scope, warmup_ratio, length_buckets, gradient_checkpointing,"
+                + " clients_per_pass",
             "--set run.seed: run.seed: has no value; give one or remove the key, got nothing");
     assertThat(catchThrowableOfType(ConfigException.class, () -> Setting.parse("train")))
         .hasMessage("--set: must be key=value, got train");

@@ -43,7 +43,8 @@ class RecipeTest {
       train: {local_epochs: 2, local_steps: 3, batch_size: 9, gradient_accumulation_steps: 2,
         optimizer: sgd, learning_rate: 1, weight_decay: 0, adam_beta1: 0.8, adam_beta2: 0.98,
         adam_epsilon: 1e-7, max_grad_norm: 0, schedule: cosine, schedule_scope: round,
-        warmup_ratio: 0.1, length_buckets: false, clients_per_pass: auto}
+        warmup_ratio: 0.1, length_buckets: false, gradient_checkpointing: true,
+        clients_per_pass: auto}
       rounds: {count: 21, clients_per_round: 11, min_clients: 2, concurrency: 2, stall_seconds: 601,
         client_seconds: 1}
       compress:

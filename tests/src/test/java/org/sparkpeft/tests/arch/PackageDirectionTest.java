@@ -30,6 +30,7 @@ class PackageDirectionTest {
           .importPackages("org.sparkpeft");
 
   private static final String DJL = "ai.djl..";
+  private static final String JNA = "com.sun.jna..";
   private static final String SPARK = "org.apache.spark..";
   private static final String HADOOP = "org.apache.hadoop..";
   private static final String SCALA = "scala..";
@@ -45,7 +46,7 @@ class PackageDirectionTest {
     table.put("core.random", List.of());
     table.put("core.vector", List.of());
     table.put("core.io", List.of("core.error", "core.vector", JACKSON));
-    table.put("core.engine", List.of("core.error", "core.vector", DJL));
+    table.put("core.engine", List.of("core.error", "core.vector", DJL, JNA));
     table.put("core.nn", List.of("core.engine", "core.error", DJL));
     table.put(
         "core.model",

@@ -311,16 +311,16 @@ class ArchitectureGoldenTest {
     private double gradient(float[] sum) {
       flat.set(values);
       try (NDManager step = CPU.newManager()) {
-        NDArray leaf = flat.leaf(step, true);
+        Map<String, NDArray> leaves = flat.leaves(step);
         NDArray loss;
         try (GradientScope scope = GradientScope.open()) {
-          Map<String, NDArray> views = new HashMap<>(flat.views(leaf));
+          Map<String, NDArray> views = new HashMap<>(leaves);
           tied.forEach((name, shared) -> views.put(name, views.get(shared)));
           Tuning tuning = ModifiedForward.of(all.modifications(views));
           loss = loss(step, outputs(model, head, step, input, tuning));
           scope.backward(loss);
         }
-        flat.addGradient(leaf, 1, sum);
+        flat.addGradients(leaves, 1, sum);
         return loss.getFloat();
       }
     }

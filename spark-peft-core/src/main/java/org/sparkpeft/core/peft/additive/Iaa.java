@@ -139,7 +139,7 @@ public final class Iaa implements PeftMethod<Iaa.Config> {
               first.attentionOutput(),
               Insertion.PARALLEL,
               (below, x, f) -> {
-                carried[0] = entry.apply(tensors, low -> low, x);
+                carry(carried, entry.apply(tensors, low -> low, x), context);
                 return below.apply(x, f);
               }));
       for (Bottleneck module : path) {
@@ -150,11 +150,23 @@ public final class Iaa implements PeftMethod<Iaa.Config> {
                 (below, x, f) -> {
                   NDArray h = below.apply(x, f);
                   NDArray read = normed(h.add(carried[0]));
-                  carried[0] = carried[0].add(module.apply(tensors, activation::apply, read));
+                  NDArray more = module.apply(tensors, activation::apply, read);
+                  carry(carried, carried[0].add(more), context);
                   return h.add(carried[0].mul(tensors.parameter(gate(module))));
                 }));
       }
       return modifications;
+    }
+
+    /** A layer's tensors end with the layer, the path's value goes on. */
+    private static void carry(NDArray[] carried, NDArray value, TuningContext context) {
+      value.attach(context.manager());
+      carried[0] = value;
+    }
+
+    @Override
+    public Optional<String> whyNotRecomputed() {
+      return Optional.of("its path goes from layer to layer beside the model's own stream");
     }
 
     private static NDArray normed(NDArray x) {

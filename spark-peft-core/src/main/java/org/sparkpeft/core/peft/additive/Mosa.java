@@ -204,7 +204,7 @@ public final class Mosa implements PeftMethod<Mosa.Config> {
     private NDArray inner(NDArray low, Philox random, TuningContext context) {
       NDArray out = Activation.named(config.nonLinearity()).orElseThrow().apply(low);
       return context.training() && config.adapterDropout() > 0
-          ? Dropout.apply(context.manager(), out, config.adapterDropout(), random)
+          ? Dropout.apply(out, config.adapterDropout(), random)
           : out;
     }
 

@@ -225,7 +225,7 @@ public final class PTuning implements PeftMethod<PTuning.Config> {
       for (int layer = 0; layer < config.encoderNumLayers(); layer++) {
         if (layer > 0 && context.training() && config.encoderDropout() > 0) {
           Philox random = context.random().child(layer);
-          x = Dropout.apply(context.manager(), x, config.encoderDropout(), random);
+          x = Dropout.apply(x, config.encoderDropout(), random);
         }
         NDList weights = new NDList();
         for (String direction : DIRECTIONS) {

@@ -386,7 +386,7 @@ public final class AdaLora implements PeftMethod<AdaLora.Config> {
         return x;
       }
       Philox random = context.random().child(Philox.hash(site.module().path()));
-      return Dropout.apply(context.manager(), x, config.loraDropout(), random);
+      return Dropout.apply(x, config.loraDropout(), random);
     }
 
     private NDArray penalty(MethodTensors tensors) {

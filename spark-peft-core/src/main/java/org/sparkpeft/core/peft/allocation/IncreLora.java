@@ -408,7 +408,7 @@ public final class IncreLora implements PeftMethod<IncreLora.Config> {
         return x;
       }
       Philox random = context.random().child(Philox.hash(module.path()));
-      return Dropout.apply(context.manager(), x, config.loraDropout(), random);
+      return Dropout.apply(x, config.loraDropout(), random);
     }
 
     /** Of the first block as AdaLoRA's; of each later component, how far its length is from 1. */

@@ -458,7 +458,7 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
         return x;
       }
       Philox random = context.random().child(Philox.hash(module.path()));
-      return Dropout.apply(context.manager(), x, config.loraDropout(), random);
+      return Dropout.apply(x, config.loraDropout(), random);
     }
 
     /** Mean over tokens, padding left out, of {@code |delta| / |plain|}; not differentiated. */

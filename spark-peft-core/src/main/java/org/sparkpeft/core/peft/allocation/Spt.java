@@ -388,7 +388,7 @@ public final class Spt implements PeftMethod<Spt.Config> {
         return x;
       }
       Philox random = context.random().child(Philox.hash(site.module().path()));
-      return Dropout.apply(context.manager(), x, config.dropout(), random);
+      return Dropout.apply(x, config.dropout(), random);
     }
 
     @Override

@@ -379,7 +379,7 @@ public final class TriAdaptLora implements PeftMethod<TriAdaptLora.Config> {
         return x;
       }
       Philox random = context.random().child(Philox.hash(module.path()));
-      return Dropout.apply(context.manager(), x, config.loraDropout(), random);
+      return Dropout.apply(x, config.loraDropout(), random);
     }
 
     private NDArray penalty(MethodTensors tensors) {

@@ -46,8 +46,7 @@ final class LowRank {
     if (!context.training() || probability == 0) {
       return x;
     }
-    return Dropout.apply(
-        context.manager(), x, probability, context.random().child(Philox.hash(path)));
+    return Dropout.apply(x, probability, context.random().child(Philox.hash(path)));
   }
 
   /** {@code W + scale b a}, a new array; {@code b [out, r]}, {@code a [r, in]}. */

@@ -58,6 +58,6 @@ interface LowRankMethod extends WeightMethod {
       return x;
     }
     Philox random = context.random().child(Philox.hash(layer.path()));
-    return Dropout.apply(context.manager(), x, probability, random);
+    return Dropout.apply(x, probability, random);
   }
 }

@@ -49,8 +49,7 @@ final class LowRank {
     if (!context.training() || probability == 0) {
       return x;
     }
-    return Dropout.apply(
-        context.manager(), x, probability, context.random().child(Philox.hash(path)));
+    return Dropout.apply(x, probability, context.random().child(Philox.hash(path)));
   }
 
   /**

@@ -127,7 +127,7 @@ public final class Mola implements PeftMethod<Mola.Config> {
     List<Site> sites = new ArrayList<>();
     for (ModuleSpec module : LowRank.linears(modules, config.targetModules(), List.of())) {
       int layer = layer(module.path());
-      sites.add(new Site(module, layer, experts(config.experts(), layer, layers)));
+      sites.add(new Site(module, experts(config.experts(), layer, layers)));
     }
     return new Attached(config, List.copyOf(sites));
   }
@@ -142,11 +142,21 @@ public final class Mola implements PeftMethod<Mola.Config> {
     return layer;
   }
 
+  /** The transformer layer a path is in, whose modules are balanced together; itself outside. */
+  private static String block(String path) {
+    Matcher matcher = LAYER.matcher(path);
+    int end = path.length();
+    while (matcher.find()) {
+      end = matcher.end();
+    }
+    return path.substring(0, end);
+  }
+
   private static int experts(List<Integer> groups, int layer, int layers) {
     return groups.get(layer < 0 ? groups.size() - 1 : layer * groups.size() / layers);
   }
 
-  private record Site(ModuleSpec module, int layer, int experts) {
+  private record Site(ModuleSpec module, int experts) {
     String path() {
       return module.path();
     }
@@ -201,15 +211,15 @@ public final class Mola implements PeftMethod<Mola.Config> {
 
     @Override
     public List<Modification> modifications(MethodTensors tensors, TuningContext context) {
-      Map<Integer, Balance> balances = new HashMap<>();
+      Map<String, Balance> balances = new HashMap<>();
       if (context.training() && config.balanceWeight() > 0) {
         for (Site site : sites) {
-          balances.computeIfAbsent(site.layer(), layer -> new Balance()).expected++;
+          balances.computeIfAbsent(block(site.path()), block -> new Balance()).expected++;
         }
       }
       List<Modification> modifications = new ArrayList<>();
       for (Site site : sites) {
-        Optional<Balance> balance = Optional.ofNullable(balances.get(site.layer()));
+        Optional<Balance> balance = Optional.ofNullable(balances.get(block(site.path())));
         modifications.add(
             Modification.parallel(site.path(), x -> delta(site, x, tensors, context, balance)));
       }
@@ -290,6 +300,8 @@ public final class Mola implements PeftMethod<Mola.Config> {
       NDArray sum = sum(shares).mul(sum(means)).sum();
       float factor = (float) site.experts() / (k * expected * expected);
       context.addToLoss(Scalars.times(sum, (float) (factor * config.balanceWeight())));
+      shares.clear(); // the layer may run again
+      means.clear();
     }
 
     private static NDArray sum(List<NDArray> parts) {

@@ -159,14 +159,13 @@ final class TinyProblem {
       Map<String, float[]> sums) {
     try (NDManager step = manager.newSubManager();
         GradientScope scope = GradientScope.open()) {
-      NDArray leaf = flat.leaf(step, true);
+      Map<String, NDArray> leaves = flat.leaves(step);
       List<NDArray> terms = new ArrayList<>();
       TokenBatch tokens = TokenBatch.of(List.of(new int[] {1}), 0);
       TuningContext context =
           new TuningContext(step, true, Philox.of(seed, "step", batch), tokens, probes, terms);
       Tuning tuning =
-          ModifiedForward.of(
-              method.modifications(new MethodTensors(flat.views(leaf), frozen), context));
+          ModifiedForward.of(method.modifications(new MethodTensors(leaves, frozen), context));
       NDArray loss = step.zeros(new Shape());
       for (ModuleSpec module : modules) {
         NDArray error = error(step, module, tuning, batch);
@@ -176,7 +175,7 @@ final class TinyProblem {
         loss = loss.add(term);
       }
       scope.backward(loss);
-      flat.addGradient(leaf, 1, gradient);
+      flat.addGradients(leaves, 1, gradient);
       probes.addGradients(1, sums);
       return loss.getFloat();
     }

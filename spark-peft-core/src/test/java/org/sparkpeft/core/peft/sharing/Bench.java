@@ -111,12 +111,12 @@ final class Bench {
       List<NDArray> terms = new ArrayList<>();
       TuningContext context =
           new TuningContext(manager, true, Philox.of(5, "step"), batch, Probes.none(), terms);
-      NDArray leaf = flat.leaf(manager, true);
+      Map<String, NDArray> leaves = flat.leaves(manager);
       List<float[]> outputs = new ArrayList<>();
       double extra = 0;
       try (GradientScope scope = GradientScope.open()) {
-        NDArray loss = leaf.sum().sub(leaf.sum());
-        for (NDArray y : outputs(method, flat.views(leaf), state, context, layers)) {
+        NDArray loss = manager.create(0f);
+        for (NDArray y : outputs(method, leaves, state, context, layers)) {
           outputs.add(y.duplicate().toFloatArray());
           loss = loss.add(y.sum());
         }
@@ -127,7 +127,7 @@ final class Bench {
         scope.backward(loss);
       }
       float[] gradient = new float[layout.size()];
-      flat.addGradient(leaf, 1, gradient);
+      flat.addGradients(leaves, 1, gradient);
       Map<String, float[]> gradients = new LinkedHashMap<>();
       for (ParameterLayout.Entry entry : layout.entries()) {
         gradients.put(

@@ -1,9 +1,13 @@
 package org.sparkpeft.federated.client;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.function.Supplier;
 import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.model.TokenExamples;
+import org.sparkpeft.core.text.ChatTemplate;
+import org.sparkpeft.core.text.ChatTemplate.Piece;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TaskConfig;
 
@@ -13,10 +17,25 @@ final class TextEncoder implements ExampleEncoder {
   private static final int IGNORED = -100;
 
   private final TextTokenizer tokenizer;
+  private final TextTokenizer target;
   private final TaskConfig task;
+  private final boolean trainOnPrompt;
+  private final Supplier<ChatTemplate> chat;
 
-  TextEncoder(TextTokenizer tokenizer, TaskConfig task) {
+  /**
+   * @param target of what a decoder says; often the same
+   * @param chat how conversations become text; asked for when the first one is met
+   */
+  TextEncoder(
+      TextTokenizer tokenizer,
+      TextTokenizer target,
+      TaskConfig task,
+      boolean trainOnPrompt,
+      Supplier<ChatTemplate> chat) {
     this.tokenizer = tokenizer;
+    this.target = target;
+    this.trainOnPrompt = trainOnPrompt;
+    this.chat = chat;
     this.task = task;
   }
 
@@ -34,12 +53,12 @@ final class TextEncoder implements ExampleEncoder {
         case "sentence-embedding" ->
             builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
         case "text-generation" -> {
-          WordTargets words = WordTargets.continuation(tokenizer, task, row.text(), row.pair());
+          WordTargets words = words(row);
           builder.addTokenClasses(words.tokens(), words.labels());
         }
         case "text2text-generation" ->
             builder.addTargets(
-                tokenizer.encode(row.text()), WordTargets.target(tokenizer, task, row.pair()));
+                asked(row), WordTargets.target(target, task, reference(row)));
         case "dpo", "ipo", "orpo" ->
             PreferenceTargets.of(tokenizer, task, row.text())
                 .addPair(builder, row.pair(), row.rejected());
@@ -56,6 +75,44 @@ final class TextEncoder implements ExampleEncoder {
     return ClientShard.of(task, clientId, rows, builder.build());
   }
 
+  private WordTargets words(RawExample row) {
+    if (!Turns.isIn(row.text())) {
+      return WordTargets.continuation(tokenizer, task, row.text(), row.pair(), trainOnPrompt);
+    }
+    Turns turns = Turns.of(row.text());
+    List<Piece> pieces = new ArrayList<>();
+    if (turns.isChat()) {
+      pieces.addAll(chat.get().render(turns.turns(), false));
+      int last = pieces.size() - 1;
+      // Chats end as texts do, whatever ends a turn.
+      pieces.set(last, new Piece(pieces.get(last).text(), false, true, true));
+    } else {
+      pieces.add(new Piece(turns.asked().get(0).content(), true, false, false));
+      pieces.add(new Piece(turns.reply(), false, true, true));
+    }
+    return WordTargets.of(tokenizer, task, pieces, trainOnPrompt);
+  }
+
+  /** What a model reads before it says {@link #reference}. */
+  int[] asked(RawExample row) {
+    if (!Turns.isIn(row.text())) {
+      return prompt(row.text());
+    }
+    Turns turns = Turns.of(row.text());
+    if (!turns.isChat()) {
+      return prompt(turns.asked().get(0).content());
+    }
+    int[] tokens = WordTargets.tokens(tokenizer, chat.get().render(turns.asked(), true));
+    return tokens.length > task.maxLength()
+        ? Arrays.copyOfRange(tokens, tokens.length - task.maxLength(), tokens.length)
+        : tokens;
+  }
+
+  /** What should be said for a row. */
+  static String reference(RawExample row) {
+    return Turns.isIn(row.text()) ? Turns.of(row.text()).reply() : row.pair();
+  }
+
   /** A text to continue, as a model reads it: without the token that ends texts, for a decoder. */
   int[] prompt(String text) {
     return task.task().equals("text-generation") || task.isPreference()
@@ -63,8 +120,9 @@ final class TextEncoder implements ExampleEncoder {
         : tokenizer.encode(text);
   }
 
+  /** The text of what was generated. */
   String decode(int[] tokens) {
-    return tokenizer.decode(tokens);
+    return target.decode(tokens);
   }
 
   @Override

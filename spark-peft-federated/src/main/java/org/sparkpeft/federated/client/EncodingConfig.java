@@ -12,15 +12,17 @@ import org.sparkpeft.federated.config.DataConfig;
  *     same place; empty for the model's own
  * @param chatTemplate name of a {@link org.sparkpeft.core.text.ChatTemplate}, or {@code auto}
  * @param trainOnPrompt whether prompts are learnt too, not replies alone
+ * @param packing whether short texts share sequences
  */
-public record EncodingConfig(String targetTokenizer, String chatTemplate, boolean trainOnPrompt)
+public record EncodingConfig(
+    String targetTokenizer, String chatTemplate, boolean trainOnPrompt, boolean packing)
     implements Serializable {
   /** As the model's own files say. */
   public static final EncodingConfig USUAL =
-      new EncodingConfig("", DataConfig.AUTO_TEMPLATE, false);
+      new EncodingConfig("", DataConfig.AUTO_TEMPLATE, false, false);
 
   static EncodingConfig of(DataConfig data) {
-    return new EncodingConfig(data.targetTokenizer(), data.chatTemplate(), data.trainOnPrompt());
+    return new EncodingConfig(data.targetTokenizer(), data.chatTemplate(), data.trainOnPrompt(), data.packing());
   }
 
   /** Puts what is not as usual among an adapter's settings. */
@@ -41,6 +43,7 @@ public record EncodingConfig(String targetTokenizer, String chatTemplate, boolea
     return new EncodingConfig(
         node.path("target_tokenizer").asText(USUAL.targetTokenizer),
         node.path("chat_template").asText(USUAL.chatTemplate),
-        node.path("train_on_prompt").asBoolean(USUAL.trainOnPrompt));
+        node.path("train_on_prompt").asBoolean(USUAL.trainOnPrompt),
+        false);
   }
 }

@@ -124,7 +124,7 @@ public final class ExecutorRuntime {
         own,
         target,
         task,
-        encoding.trainOnPrompt(),
+        encoding,
         () ->
             ChatTemplate.named(encoding.chatTemplate()).orElseGet(() -> ChatTemplate.of(directory)));
   }

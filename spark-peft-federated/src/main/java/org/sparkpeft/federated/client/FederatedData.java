@@ -69,6 +69,14 @@ public record FederatedData(
           "the model has " + positions + " positions, got " + recipe.model().maxLength());
     }
     DataConfig data = recipe.data();
+    if (data.packing() && !Backbones.isDecoder(model)) {
+      throw new ConfigException(
+          "data.packing",
+          "needs a decoder, such as Llama or GPT-2, which can keep packed texts apart; "
+              + model.path()
+              + " is or has an encoder: "
+              + model.config().path("model_type").asText());
+    }
     ClientsConfig clients = recipe.clients();
     boolean hasColumn = clients.partition().equals("column");
     boolean hasLabel = ModelConfig.hasLabel(task);

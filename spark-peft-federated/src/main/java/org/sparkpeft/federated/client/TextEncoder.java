@@ -19,7 +19,7 @@ final class TextEncoder implements ExampleEncoder {
   private final TextTokenizer tokenizer;
   private final TextTokenizer target;
   private final TaskConfig task;
-  private final boolean trainOnPrompt;
+  private final EncodingConfig encoding;
   private final Supplier<ChatTemplate> chat;
 
   /**
@@ -30,11 +30,11 @@ final class TextEncoder implements ExampleEncoder {
       TextTokenizer tokenizer,
       TextTokenizer target,
       TaskConfig task,
-      boolean trainOnPrompt,
+      EncodingConfig encoding,
       Supplier<ChatTemplate> chat) {
     this.tokenizer = tokenizer;
     this.target = target;
-    this.trainOnPrompt = trainOnPrompt;
+    this.encoding = encoding;
     this.chat = chat;
     this.task = task;
   }
@@ -42,6 +42,7 @@ final class TextEncoder implements ExampleEncoder {
   @Override
   public ClientShard shard(String clientId, List<RawExample> rows) {
     Examples.Builder builder = Examples.builder();
+    List<WordTargets> texts = new ArrayList<>();
     for (int i = 0; i < rows.size(); i++) {
       RawExample row = rows.get(i);
       switch (task.task()) {
@@ -52,10 +53,7 @@ final class TextEncoder implements ExampleEncoder {
         case "token-classification" -> addWords(builder, row);
         case "sentence-embedding" ->
             builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
-        case "text-generation" -> {
-          WordTargets words = words(row);
-          builder.addTokenClasses(words.tokens(), words.labels());
-        }
+        case "text-generation" -> texts.add(words(row));
         case "text2text-generation" ->
             builder.addTargets(
                 asked(row), WordTargets.target(target, task, reference(row)));
@@ -72,12 +70,17 @@ final class TextEncoder implements ExampleEncoder {
         default -> throw new IllegalStateException("no encoding for task " + task.task());
       }
     }
+    if (encoding.packing()) {
+      Packing.pack(builder, texts, task.maxLength());
+    } else {
+      texts.forEach(text -> builder.addTokenClasses(text.tokens(), text.labels()));
+    }
     return ClientShard.of(task, clientId, rows, builder.build());
   }
 
   private WordTargets words(RawExample row) {
     if (!Turns.isIn(row.text())) {
-      return WordTargets.continuation(tokenizer, task, row.text(), row.pair(), trainOnPrompt);
+      return WordTargets.continuation(tokenizer, task, row.text(), row.pair(), encoding.trainOnPrompt());
     }
     Turns turns = Turns.of(row.text());
     List<Piece> pieces = new ArrayList<>();
@@ -90,7 +93,7 @@ final class TextEncoder implements ExampleEncoder {
       pieces.add(new Piece(turns.asked().get(0).content(), true, false, false));
       pieces.add(new Piece(turns.reply(), false, true, true));
     }
-    return WordTargets.of(tokenizer, task, pieces, trainOnPrompt);
+    return WordTargets.of(tokenizer, task, pieces, encoding.trainOnPrompt());
   }
 
   /** What a model reads before it says {@link #reference}. */

@@ -41,6 +41,9 @@ import org.sparkpeft.core.text.ChatTemplate;
  * @param chatTemplate how {@code messages} and {@code sharegpt} become text: {@code auto}, the
  *     model's own or Zephyr's, or one of {@link ChatTemplate#names}
  * @param trainOnPrompt whether prompts are learnt too; else replies alone, all of them
+ * @param packing whether short texts of a client share sequences of up to {@code model.max_length}
+ *     tokens, without seeing each other, for {@code text-generation} with a decoder; {@code
+ *     train.batch_size} then counts sequences
  */
 public record DataConfig(
     String train,
@@ -58,7 +61,8 @@ public record DataConfig(
     String formatting,
     Map<String, String> columns,
     String chatTemplate,
-    boolean trainOnPrompt)
+    boolean trainOnPrompt,
+    boolean packing)
     implements Serializable {
   /** Format under which {@code train} and {@code test} are names of tables, not of files. */
   public static final String TABLE = "table";
@@ -156,6 +160,7 @@ public record DataConfig(
         COLUMNS,
         Map.of(),
         AUTO_TEMPLATE,
+        false,
         false);
   }
 
@@ -206,6 +211,7 @@ public record DataConfig(
         formatting,
         columns,
         chatTemplate,
-        trainOnPrompt);
+        trainOnPrompt,
+        packing);
   }
 }

@@ -6,6 +6,7 @@ import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.metric.TextMetric;
 import org.sparkpeft.core.peft.LoraConfig;
 import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.train.ClientsPerPass;
 import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.federated.aggregate.AggregateConfig;
 import org.sparkpeft.federated.server.ServerConfig;
@@ -90,6 +91,16 @@ public record Recipe(
             "data.formatting",
             data.formatting(),
             "is for model.task text-generation and text2text-generation, got " + model.task())
+        .require(
+            !data.packing() || model.task().equals("text-generation"),
+            "data.packing",
+            data.packing(),
+            "is for model.task text-generation, got " + model.task())
+        .require(
+            !data.packing() || train.clientsPerPass().equals(ClientsPerPass.ONE),
+            "data.packing",
+            data.packing(),
+            "needs train.clients_per_pass 1: packed texts of several clients do not share passes")
         .require(
             !data.trainOnPrompt() || model.task().equals("text-generation"),
             "data.train_on_prompt",

@@ -169,6 +169,8 @@ class RecipeReaderTest {
             + " chatml, llama-3, llama-2, gemma, phi-3, zephyr, got jinja",
         "data: {train: a, test: b, train_on_prompt: true} | data.train_on_prompt: is for model.task"
             + " text-generation, got text-classification, got true",
+        "data: {train: a, test: b, packing: true} | data.packing: is for model.task"
+            + " text-generation, got text-classification, got true",
         "data: {train: a, test: b, target_tokenizer: /t} | data.target_tokenizer: is for model.task"
             + " text2text-generation, got text-classification, got /t",
       })

@@ -88,6 +88,7 @@ class RecipeTest {
             "data.formatting",
             "data.columns",
             "data.train_on_prompt",
+            "data.packing",
             "peft.peft_type",
             "peft.lora_bias",
             "rounds.participation",
@@ -109,10 +110,11 @@ class RecipeTest {
     Recipe recipe =
         read(
             "data: {train: a, test: b, formatting: sharegpt, columns: {conversations: talk},"
-                + " train_on_prompt: true}\nmodel: {task: text-generation}\n"
+                + " train_on_prompt: true, packing: true}\nmodel: {task: text-generation}\n"
                 + "clients: {partition: iid}");
     assertThat(recipe.data().column("conversations")).isEqualTo("talk");
     assertThat(recipe.data().column("from")).isEqualTo("from");
+    assertThat(recipe.data().packing()).isTrue();
     assertThat(recipe.data().input("text-generation")).isEqualTo(DataConfig.TURNS);
     assertThat(
             read("data: {train: a, test: b, text_pair: p, target_tokenizer: t.json}\n"
@@ -175,6 +177,7 @@ class RecipeTest {
               "columns",
               Map.of(),
               "auto",
+              false,
               false);
       Recipe changed = recipe.withPlaces(recipe.run(), recipe.model(), data);
 

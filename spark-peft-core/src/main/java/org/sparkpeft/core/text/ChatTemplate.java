@@ -184,8 +184,7 @@ public enum ChatTemplate {
     for (Turn turn : turns) {
       boolean said = turn.role().equals("assistant");
       String between = pieces.isEmpty() ? "" : after;
-      String content =
-          this == LLAMA_3 || this == GEMMA ? turn.content().strip() : turn.content();
+      String content = this == LLAMA_3 || this == GEMMA ? turn.content().strip() : turn.content();
       if (said) {
         pieces.add(new Piece(between + header(turn.role()), false, false, false));
         pieces.add(new Piece(content + end, false, ends, true));

@@ -28,10 +28,7 @@ class TextMetricTest {
   }
 
   private static double value(TextMetric metric, String said, String reference) {
-    return TextScores.of(List.of(metric))
-        .with(said, reference)
-        .values()
-        .get(metric.configName());
+    return TextScores.of(List.of(metric)).with(said, reference).values().get(metric.configName());
   }
 
   @Test

@@ -35,8 +35,7 @@ class ChatTemplateTest {
     return pieces.stream()
         .map(
             piece -> {
-              String text =
-                  (piece.starts() ? "^" : "") + piece.text() + (piece.ends() ? "#" : "");
+              String text = (piece.starts() ? "^" : "") + piece.text() + (piece.ends() ? "#" : "");
               return piece.said() ? "{" + text + "}" : text;
             })
         .collect(Collectors.joining());

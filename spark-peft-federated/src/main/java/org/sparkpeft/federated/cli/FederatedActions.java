@@ -307,8 +307,7 @@ final class FederatedActions implements Actions {
             input.textPair(),
             adapter.runtime(),
             request.generate().maxExamples())) {
-      return TextEvaluationJob.run(
-              references, adapter, request.texts(), request.generate().typed())
+      return TextEvaluationJob.run(references, adapter, request.texts(), request.generate().typed())
           .values();
     }
   }

@@ -22,7 +22,8 @@ public record EncodingConfig(
       new EncodingConfig("", DataConfig.AUTO_TEMPLATE, false, false);
 
   static EncodingConfig of(DataConfig data) {
-    return new EncodingConfig(data.targetTokenizer(), data.chatTemplate(), data.trainOnPrompt(), data.packing());
+    return new EncodingConfig(
+        data.targetTokenizer(), data.chatTemplate(), data.trainOnPrompt(), data.packing());
   }
 
   /** Puts what is not as usual among an adapter's settings. */

@@ -126,7 +126,8 @@ public final class ExecutorRuntime {
         task,
         encoding,
         () ->
-            ChatTemplate.named(encoding.chatTemplate()).orElseGet(() -> ChatTemplate.of(directory)));
+            ChatTemplate.named(encoding.chatTemplate())
+                .orElseGet(() -> ChatTemplate.of(directory)));
   }
 
   private static ComputeDevice device(RuntimeSpec spec) {

@@ -107,7 +107,7 @@ public record FederatedData(
     }
     RuntimeSpec runtime =
         new RuntimeSpec(
-            recipe.model().path(),
+                recipe.model().path(),
                 new TaskConfig(
                         task,
                         labels,

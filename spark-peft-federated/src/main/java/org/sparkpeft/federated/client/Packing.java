@@ -42,9 +42,7 @@ final class Packing {
         }
       }
       sequence.add(text);
-      byRoom
-          .computeIfAbsent(room - text.tokens().length, left -> new ArrayList<>())
-          .add(sequence);
+      byRoom.computeIfAbsent(room - text.tokens().length, left -> new ArrayList<>()).add(sequence);
     }
     all.forEach(sequence -> add(builder, sequence));
   }

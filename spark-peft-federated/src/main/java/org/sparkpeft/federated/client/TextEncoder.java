@@ -55,8 +55,7 @@ final class TextEncoder implements ExampleEncoder {
             builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
         case "text-generation" -> texts.add(words(row));
         case "text2text-generation" ->
-            builder.addTargets(
-                asked(row), WordTargets.target(target, task, reference(row)));
+            builder.addTargets(asked(row), WordTargets.target(target, task, reference(row)));
         case "dpo", "ipo", "orpo" ->
             PreferenceTargets.of(tokenizer, task, row.text())
                 .addPair(builder, row.pair(), row.rejected());
@@ -80,7 +79,8 @@ final class TextEncoder implements ExampleEncoder {
 
   private WordTargets words(RawExample row) {
     if (!Turns.isIn(row.text())) {
-      return WordTargets.continuation(tokenizer, task, row.text(), row.pair(), encoding.trainOnPrompt());
+      return WordTargets.continuation(
+          tokenizer, task, row.text(), row.pair(), encoding.trainOnPrompt());
     }
     Turns turns = Turns.of(row.text());
     List<Piece> pieces = new ArrayList<>();

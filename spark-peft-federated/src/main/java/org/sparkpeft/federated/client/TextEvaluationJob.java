@@ -96,8 +96,7 @@ public final class TextEvaluationJob {
     List<int[]> prompts = asked.stream().map(Asked::prompt).toList();
     List<List<Generated>> said = here.model().generate(stack, prompts, config, encoder::decode);
     for (int i = 0; i < said.size(); i++) {
-      scores =
-          scores.with(encoder.decode(said.get(i).get(0).tokens()), asked.get(i).reference());
+      scores = scores.with(encoder.decode(said.get(i).get(0).tokens()), asked.get(i).reference());
     }
     return scores;
   }

@@ -39,8 +39,7 @@ record WordTargets(int[] tokens, int[] labels) {
    *
    * @param all whether all of it is learnt
    */
-  static WordTargets of(
-      TextTokenizer tokenizer, TaskConfig task, List<Piece> pieces, boolean all) {
+  static WordTargets of(TextTokenizer tokenizer, TaskConfig task, List<Piece> pieces, boolean all) {
     int[] tokens = new int[0];
     int[] labels = new int[0];
     for (Piece piece : pieces) {
@@ -77,9 +76,7 @@ record WordTargets(int[] tokens, int[] labels) {
     int[] tokens =
         piece.starts()
             ? prompt(tokenizer, piece.text())
-            : piece.text().isEmpty()
-                ? new int[0]
-                : tokenizer.encodeContinuation(piece.text());
+            : piece.text().isEmpty() ? new int[0] : tokenizer.encodeContinuation(piece.text());
     return piece.ends() ? ended(tokens, tokenizer.endOfText()) : tokens;
   }
 

@@ -79,12 +79,18 @@ public record DataConfig(
   /** Layouts, and the names of their columns and fields. */
   private static final Map<String, List<String>> LAYOUTS =
       Map.of(
-          COLUMNS, List.of(),
-          "text", List.of(),
-          "alpaca", List.of("instruction", "input", "output"),
-          "prompt-completion", List.of("prompt", "completion"),
-          "messages", List.of("messages", "role", "content"),
-          "sharegpt", List.of("conversations", "from", "value"));
+          COLUMNS,
+          List.of(),
+          "text",
+          List.of(),
+          "alpaca",
+          List.of("instruction", "input", "output"),
+          "prompt-completion",
+          List.of("prompt", "completion"),
+          "messages",
+          List.of("messages", "role", "content"),
+          "sharegpt",
+          List.of("conversations", "from", "value"));
 
   public DataConfig {
     options = Collections.unmodifiableMap(new TreeMap<>(options));

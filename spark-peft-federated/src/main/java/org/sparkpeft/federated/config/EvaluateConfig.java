@@ -70,6 +70,7 @@ public record EvaluateConfig(
   }
 
   public static EvaluateConfig defaults() {
-    return new EvaluateConfig(1, List.of("accuracy", "macro_f1"), List.of(), false, GenerateConfig.defaults());
+    return new EvaluateConfig(
+        1, List.of("accuracy", "macro_f1"), List.of(), false, GenerateConfig.defaults());
   }
 }

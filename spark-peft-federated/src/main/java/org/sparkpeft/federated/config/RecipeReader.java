@@ -140,8 +140,7 @@ public final class RecipeReader {
         recipe
             .data()
             .withTargetTokenizer(
-                Locations.resolve(
-                    base, recipe.data().targetTokenizer(), "data.target_tokenizer"));
+                Locations.resolve(base, recipe.data().targetTokenizer(), "data.target_tokenizer"));
     return recipe.withPlaces(
         recipe.run().withDir(Locations.resolve(base, dir, "run.dir")),
         recipe.model().withPath(Locations.resolve(base, recipe.model().path(), "model.path")),

@@ -36,7 +36,10 @@ final class Metric {
 
   private Metric() {}
 
-  /** The metric to show first: what compares texts, then accuracy; never the loss if there is another. */
+  /**
+   * The metric to show first: what compares texts, then accuracy; never the loss if there is
+   * another.
+   */
   static Optional<String> primary(Collection<String> names) {
     return PREFERRED.stream()
         .filter(names::contains)

@@ -141,8 +141,7 @@ class InstructionRunTest {
                 answer(i)));
     Run alpaca = train(JSONL + "formatting: alpaca, columns: {output: response}");
     write(i -> Map.of("p", alpacaPrompt(i), "c", answer(i)));
-    Run same =
-        train(JSONL + "formatting: prompt-completion, columns: {prompt: p, completion: c}");
+    Run same = train(JSONL + "formatting: prompt-completion, columns: {prompt: p, completion: c}");
 
     assertThat(alpaca.adapter()).isEqualTo(same.adapter());
     assertThat(alpaca.counted()).as("only outputs count").isEqualTo(replies(1));
@@ -217,9 +216,10 @@ class InstructionRunTest {
       Files.writeString(spread.resolve((lines.size() - i) + ".jsonl"), lines.get(i) + "\n");
     }
     Run elsewhere =
-        train(
-            data.replace("train.jsonl", "spread") + ", packing: true", "--master", "local[1]");
-    assertThat(elsewhere.adapter()).as("files and cores change nothing").isEqualTo(packed.adapter());
+        train(data.replace("train.jsonl", "spread") + ", packing: true", "--master", "local[1]");
+    assertThat(elsewhere.adapter())
+        .as("files and cores change nothing")
+        .isEqualTo(packed.adapter());
   }
 
   @Test
@@ -250,8 +250,7 @@ class InstructionRunTest {
           "evaluate.generate={max_examples: 8, settings: {max_new_tokens: 12}}"
         });
     Run run =
-        new Run(
-            JSON.readTree(folder.resolve("run/summary.json").toFile()), folder.resolve("run"));
+        new Run(JSON.readTree(folder.resolve("run/summary.json").toFile()), folder.resolve("run"));
     assertThat(run.last("perplexity"))
         .isLessThan(0.7 * run.summary().get("baseline.perplexity").doubleValue());
     assertThat(run.last("rouge_l")).isBetween(0.0, 1.0);
@@ -270,7 +269,8 @@ class InstructionRunTest {
                 "messages",
                 turns(i, "role", "content", "system", "user", i == 7 ? "robot" : "assistant")));
     assertThatThrownBy(() -> train(JSONL + "formatting: messages"))
-        .hasStackTraceContaining("a role among system, user (human) and assistant (gpt, model), got robot");
+        .hasStackTraceContaining(
+            "a role among system, user (human) and assistant (gpt, model), got robot");
     write(i -> i == 5 ? Map.of("instruction", "x") : Map.of("instruction", "x", "output", "y"));
     assertThatThrownBy(() -> train(JSONL + "formatting: alpaca"))
         .hasStackTraceContaining("data.columns.output: column \"output\" is null in a row");

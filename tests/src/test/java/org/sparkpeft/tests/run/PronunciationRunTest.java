@@ -36,7 +36,8 @@ class PronunciationRunTest {
     int seen = 0;
     try (InputStream in = new GZIPInputStream(Files.newInputStream(file))) {
       for (String line : new String(in.readAllBytes(), StandardCharsets.UTF_8).lines().toList()) {
-        boolean theirs = Set.of("a", "m", "t").contains(JSON.readTree(line).get("client_id").asText());
+        boolean theirs =
+            Set.of("a", "m", "t").contains(JSON.readTree(line).get("client_id").asText());
         if (theirs && seen++ % every == 0 && kept.size() < most) {
           kept.add(line);
         }

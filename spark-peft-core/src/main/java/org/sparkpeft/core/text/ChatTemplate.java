@@ -11,6 +11,8 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
@@ -51,6 +53,29 @@ public enum ChatTemplate {
    */
   public record Piece(String text, boolean starts, boolean ends, boolean said) {}
 
+  /**
+   * What a model's own template writes.
+   *
+   * @param template the template it is
+   * @param system the system turn of conversations that have none of their own; empty for none
+   */
+  public record Own(ChatTemplate template, String system) {
+
+    /** As {@link ChatTemplate#render}, with the template's own system turn. */
+    public List<Piece> render(List<Turn> turns, boolean ask) {
+      if (system.isEmpty() || turns.isEmpty() || turns.get(0).role().equals("system")) {
+        return template.render(turns, ask);
+      }
+      List<Turn> all = new ArrayList<>(List.of(new Turn("system", system)));
+      all.addAll(turns);
+      return template.render(all, ask);
+    }
+  }
+
+  /** A system turn that a template of Qwen2's kind has in words. */
+  private static final Pattern SYSTEM =
+      Pattern.compile("<\\|im_start\\|>system\\\\n([^<'\"{}\\\\]+)<\\|im_end\\|>");
+
   private static final int MAX_BYTES = 4 << 20;
 
   /** What a template writes that these do not. */
@@ -88,16 +113,15 @@ public enum ChatTemplate {
    * @throws ConfigException if its template is none of these, or writes more than these
    * @throws FormatException if a file cannot be read
    */
-  public static ChatTemplate of(ModelDirectory model) {
+  public static Own of(ModelDirectory model) {
     Optional<String> jinja = jinja(model.path());
     if (jinja.isEmpty()) {
-      return ZEPHYR;
+      return new Own(ZEPHYR, "");
     }
     String text = jinja.get();
     Optional<ChatTemplate> found = recognised(text);
     boolean more = EXTRAS.stream().anyMatch(text::contains);
-    boolean defaultSystem = text.contains("<|im_start|>system\\nYou are");
-    if (found.isEmpty() || more || defaultSystem) {
+    if (found.isEmpty() || more) {
       throw new ConfigException(
           "data.chat_template",
           "the chat template of "
@@ -106,12 +130,13 @@ public enum ChatTemplate {
                   ? " is none that spark-peft knows"
                   : " is "
                       + found.get().configName()
-                      + " with more (a system turn, a date or thoughts of its own), which spark-peft"
+                      + " with more (a date or thoughts of its own), which spark-peft"
                       + " does not write")
               + "; name the one to use: "
               + String.join(", ", names()));
     }
-    return found.get();
+    Matcher system = SYSTEM.matcher(text);
+    return new Own(found.get(), found.get() == CHATML && system.find() ? system.group(1) : "");
   }
 
   private static Optional<ChatTemplate> recognised(String jinja) {

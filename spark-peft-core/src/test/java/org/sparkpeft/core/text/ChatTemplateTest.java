@@ -109,21 +109,41 @@ class ChatTemplateTest {
     return ModelDirectory.open(folder);
   }
 
+  private ChatTemplate recognised(String jinja) throws IOException {
+    ChatTemplate.Own own = ChatTemplate.of(model(jinja));
+    assertThat(own.system()).isEmpty();
+    return own.template();
+  }
+
   @Test
   void aModelsOwnTemplateIsRecognised() throws IOException {
-    assertThat(ChatTemplate.of(model(""))).isEqualTo(ChatTemplate.ZEPHYR);
+    assertThat(recognised("")).isEqualTo(ChatTemplate.ZEPHYR);
     Files.writeString(
         folder.resolve("tokenizer_config.json"),
         "{\"chat_template\": [{\"name\": \"default\", \"template\": \"<start_of_turn>\"}]}");
-    assertThat(ChatTemplate.of(model(""))).isEqualTo(ChatTemplate.GEMMA);
+    assertThat(recognised("")).isEqualTo(ChatTemplate.GEMMA);
     Files.writeString(
         folder.resolve("tokenizer_config.json"), "{\"chat_template\": \"<|user|> <|end|>\"}");
-    assertThat(ChatTemplate.of(model(""))).isEqualTo(ChatTemplate.PHI_3);
-    assertThat(ChatTemplate.of(model("{{ '<|im_start|>' + m.role }}")))
-        .isEqualTo(ChatTemplate.CHATML);
-    assertThat(ChatTemplate.of(model("<|start_header_id|>"))).isEqualTo(ChatTemplate.LLAMA_3);
-    assertThat(ChatTemplate.of(model("[INST] <<SYS>>"))).isEqualTo(ChatTemplate.LLAMA_2);
-    assertThat(ChatTemplate.of(model("'<|user|>' + eos_token"))).isEqualTo(ChatTemplate.ZEPHYR);
+    assertThat(recognised("")).isEqualTo(ChatTemplate.PHI_3);
+    assertThat(recognised("{{ '<|im_start|>' + m.role }}")).isEqualTo(ChatTemplate.CHATML);
+    assertThat(recognised("<|start_header_id|>")).isEqualTo(ChatTemplate.LLAMA_3);
+    assertThat(recognised("[INST] <<SYS>>")).isEqualTo(ChatTemplate.LLAMA_2);
+    assertThat(recognised("'<|user|>' + eos_token")).isEqualTo(ChatTemplate.ZEPHYR);
+  }
+
+  @Test
+  void aSystemTurnOfTheTemplateIsWrittenWhereThereIsNone() throws IOException {
+    ChatTemplate.Own own =
+        ChatTemplate.of(
+            model(
+                "{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are a helpful"
+                    + " assistant.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role']}}"));
+    assertThat(shown(own.render(TURNS.subList(1, 2), true)))
+        .isEqualTo(
+            "^<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+                + "Hi<|im_end|>\n<|im_start|>assistant\n");
+    assertThat(shown(own.render(TURNS, false)))
+        .isEqualTo(shown(ChatTemplate.CHATML.render(TURNS, false)));
   }
 
   @ParameterizedTest
@@ -131,7 +151,6 @@ class ChatTemplateTest {
     "[INST], is none that spark-peft knows",
     "'<|im_start|> <think>', is chatml with more",
     "'<|start_header_id|> strftime_now', is llama-3 with more",
-    "'<|im_start|>system\\nYou are a helpful assistant.', is chatml with more",
   })
   void whatWouldBeWrittenOtherwiseIsRefused(String template, String why) throws IOException {
     ModelDirectory model = model(template);

@@ -127,6 +127,7 @@ public final class ExecutorRuntime {
         encoding,
         () ->
             ChatTemplate.named(encoding.chatTemplate())
+                .map(named -> new ChatTemplate.Own(named, ""))
                 .orElseGet(() -> ChatTemplate.of(directory)));
   }
 

@@ -20,7 +20,7 @@ final class TextEncoder implements ExampleEncoder {
   private final TextTokenizer target;
   private final TaskConfig task;
   private final EncodingConfig encoding;
-  private final Supplier<ChatTemplate> chat;
+  private final Supplier<ChatTemplate.Own> chat;
 
   /**
    * @param target of what a decoder says; often the same
@@ -31,7 +31,7 @@ final class TextEncoder implements ExampleEncoder {
       TextTokenizer target,
       TaskConfig task,
       EncodingConfig encoding,
-      Supplier<ChatTemplate> chat) {
+      Supplier<ChatTemplate.Own> chat) {
     this.tokenizer = tokenizer;
     this.target = target;
     this.encoding = encoding;

@@ -276,5 +276,8 @@ class InstructionRunTest {
         .hasStackTraceContaining("data.columns.output: column \"output\" is null in a row");
     assertThatThrownBy(() -> train(JSONL + "formatting: alpaca, columns: {instruction: ask}"))
         .hasStackTraceContaining("data.columns.instruction");
+    String encoder = "model.path=" + Project.shared("models/all-MiniLM-L6-v2");
+    assertThatThrownBy(() -> train(JSONL + "formatting: alpaca, packing: true", "--set", encoder))
+        .hasStackTraceContaining("data.packing: needs a decoder, such as Llama or GPT-2");
   }
 }

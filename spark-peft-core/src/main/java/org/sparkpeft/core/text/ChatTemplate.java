@@ -96,6 +96,11 @@ public enum ChatTemplate {
     return name().toLowerCase(Locale.ROOT).replace('_', '-');
   }
 
+  /** What ends a turn, beside the token that ends texts; empty for that alone. */
+  public String end() {
+    return end;
+  }
+
   /** All names. */
   public static List<String> names() {
     return Arrays.stream(values()).map(ChatTemplate::configName).toList();

@@ -28,7 +28,10 @@ class TextMetricTest {
   }
 
   private static double value(TextMetric metric, String said, String reference) {
-    return TextScores.of(List.of(metric)).with(said, reference).values().get(metric.configName());
+    return TextScores.of(List.of(metric))
+        .with(said, reference)
+        .values()
+        .getOrDefault(metric.configName(), Double.NaN);
   }
 
   @Test

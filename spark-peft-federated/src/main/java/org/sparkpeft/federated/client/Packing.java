@@ -4,6 +4,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
+import java.util.Map;
 import java.util.TreeMap;
 import org.sparkpeft.core.data.Examples;
 
@@ -29,15 +30,16 @@ final class Packing {
     TreeMap<Integer, List<List<WordTargets>>> byRoom = new TreeMap<>();
     List<List<WordTargets>> all = new ArrayList<>();
     for (WordTargets text : longestFirst) {
-      Integer room = byRoom.ceilingKey(text.tokens().length);
+      Map.Entry<Integer, List<List<WordTargets>>> fitting =
+          byRoom.ceilingEntry(text.tokens().length);
       List<WordTargets> sequence = new ArrayList<>();
-      if (room == null) {
-        room = most;
+      int room = most;
+      if (fitting == null) {
         all.add(sequence);
       } else {
-        List<List<WordTargets>> fitting = byRoom.get(room);
-        sequence = fitting.remove(fitting.size() - 1);
-        if (fitting.isEmpty()) {
+        room = fitting.getKey();
+        sequence = fitting.getValue().remove(fitting.getValue().size() - 1);
+        if (fitting.getValue().isEmpty()) {
           byRoom.remove(room);
         }
       }

@@ -86,14 +86,20 @@ final class TextEncoder implements ExampleEncoder {
     List<Piece> pieces = new ArrayList<>();
     if (turns.isChat()) {
       pieces.addAll(chat.get().render(turns.turns(), false));
-      int last = pieces.size() - 1;
-      // Chats end as texts do, whatever ends a turn.
-      pieces.set(last, new Piece(pieces.get(last).text(), false, true, true));
+      endChat(pieces, chat.get().template().end());
     } else {
       pieces.add(new Piece(turns.asked().get(0).content(), true, false, false));
       pieces.add(new Piece(turns.reply(), false, true, true));
     }
     return WordTargets.of(tokenizer, task, pieces, encoding.trainOnPrompt());
+  }
+
+  /** A mark that is no token of the model ends no text that is generated; its own token does. */
+  private void endChat(List<Piece> pieces, String mark) {
+    if (mark.isEmpty() || tokenizer.encodeContinuation(mark).length > 1) {
+      int last = pieces.size() - 1;
+      pieces.set(last, new Piece(pieces.get(last).text(), false, true, true));
+    }
   }
 
   /** What a model reads before it says {@link #reference}. */

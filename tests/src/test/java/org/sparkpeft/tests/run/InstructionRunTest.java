@@ -258,6 +258,7 @@ class InstructionRunTest {
 
   @Test
   void rowsThatDoNotFitTheLayoutAreNamed() throws IOException {
+    Project.shared("models/stories260K"); // or skips, which is no refusal
     write(i -> Map.of("messages", i == 4 ? "none" : "text"));
     assertThatThrownBy(() -> train(JSONL + "formatting: messages"))
         .hasStackTraceContaining(

@@ -117,6 +117,13 @@ public final class Examples implements TokenExamples {
   }
 
   @Override
+  public int[] documents(int index) {
+    Example example = examples.get(index);
+    // What has a class for each token has no second text.
+    return example.classes().length == example.tokens().length ? example.pair() : NO_INTS;
+  }
+
+  @Override
   public int[] classes(int index) {
     return examples.get(index).classes();
   }
@@ -189,6 +196,26 @@ public final class Examples implements TokenExamples {
         throw new DataException(tokens.length + " tokens with " + labels.length + " labels");
       }
       return add(tokens, NO_INTS, labels.clone(), NO_FLOATS);
+    }
+
+    /**
+     * Several documents in one sequence, which do not see each other.
+     *
+     * @param tokens of all documents
+     * @param labels a class for each token, -100 for those that do not count, among them the first
+     *     of each document
+     * @param lengths tokens of each document, all above 0
+     */
+    public Builder addDocuments(int[] tokens, int[] labels, int[] lengths) {
+      if (tokens.length != labels.length || Arrays.stream(lengths).sum() != tokens.length) {
+        throw new DataException(
+            tokens.length
+                + " tokens with "
+                + labels.length
+                + " labels in documents of "
+                + Arrays.toString(lengths));
+      }
+      return add(tokens, lengths.clone(), labels.clone(), NO_FLOATS);
     }
 
     /** A text with the tokens of another that is to be made from it. */

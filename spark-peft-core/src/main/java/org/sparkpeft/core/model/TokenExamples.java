@@ -37,6 +37,14 @@ public interface TokenExamples {
   /** The value of an example, or one 0 or 1 for each label. */
   float[] values(int index);
 
+  /**
+   * Tokens of each document packed into an example, in order; empty where the example is one
+   * document.
+   */
+  default int[] documents(int index) {
+    return new int[0];
+  }
+
   /** Number of the task an example belongs to, from 0, for methods that route by task. */
   default int task(int index) {
     return 0;

@@ -46,6 +46,21 @@ public final class TextTokenizer implements AutoCloseable {
                     new DataException(
                         directory.path()
                             + " has no tokenizer.json; save the fast tokenizer beside the model"));
+    return open(directory, file, maxLength);
+  }
+
+  /**
+   * Opens another tokenizer for a model, such as one of what its decoder says.
+   *
+   * @param file a {@code tokenizer.json}
+   * @param maxLength longest result in tokens, with special tokens
+   * @throws DataException if it is not there or knows token ids that the model does not
+   * @throws FormatException if the file cannot be read
+   */
+  public static TextTokenizer open(ModelDirectory directory, Path file, int maxLength) {
+    if (!Files.isRegularFile(file)) {
+      throw new DataException(file + " is not there; name a tokenizer.json");
+    }
     try {
       byte[] json = Files.readAllBytes(file);
       requireFits(file, json, directory.config().path("vocab_size"));

@@ -1,6 +1,7 @@
 package org.sparkpeft.core.train;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.model.ModelInput;
@@ -37,7 +38,25 @@ record ExampleBatch(TokenExamples source, int[] indices, ModelInput input) {
     for (int i = 0; i < tasks.length; i++) {
       tasks[i] = source.task(indices[i % indices.length]);
     }
-    return new ExampleBatch(source, indices, TokenBatch.of(sequences, padId).withTasks(tasks));
+    TokenBatch tokens = TokenBatch.of(sequences, padId).withTasks(tasks);
+    return new ExampleBatch(source, indices, withDocuments(tokens, source, indices));
+  }
+
+  /** Tells packed documents apart; padding is a document of its own. */
+  private static TokenBatch withDocuments(TokenBatch tokens, TokenExamples source, int[] indices) {
+    boolean packed = false;
+    int[][] numbers = new int[tokens.size()][tokens.width()];
+    for (int row = 0; row < indices.length; row++) {
+      int at = 0;
+      int document = 0;
+      for (int length : source.documents(indices[row])) {
+        Arrays.fill(numbers[row], at, at + length, document++);
+        at += length;
+        packed = true;
+      }
+      Arrays.fill(numbers[row], Math.max(at, tokens.length(row)), tokens.width(), document + 1);
+    }
+    return packed ? tokens.withDocuments(numbers) : tokens;
   }
 
   /**

@@ -7,6 +7,8 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.TreeMap;
 import java.util.function.Consumer;
+import org.sparkpeft.core.metric.TextMetric;
+import org.sparkpeft.federated.config.GenerateConfig;
 import org.sparkpeft.federated.config.ModelConfig;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.SparkConfig;
@@ -180,8 +182,20 @@ public interface Actions {
    * What to evaluate.
    *
    * @param data the data; empty means the test data of the run
+   * @param texts how generated texts are compared with references; with no metrics nothing is
+   *     generated
+   * @param generate how texts are generated
    */
-  record EvaluateRequest(AdapterSource source, Optional<InputData> data, SparkConfig spark) {}
+  record EvaluateRequest(
+      AdapterSource source,
+      Optional<InputData> data,
+      List<TextMetric> texts,
+      GenerateConfig generate,
+      SparkConfig spark) {
+    public EvaluateRequest {
+      texts = List.copyOf(texts);
+    }
+  }
 
   /**
    * What to predict.

@@ -41,6 +41,17 @@ final class DataOptions {
    * @param label column of the label, likewise
    */
   Optional<InputData> input(Path directory, AdapterSource source, String input, String label) {
+    return input(directory, source, input, "", label);
+  }
+
+  /**
+   * The rows, if some were given.
+   *
+   * @param pair column of the second text; empty for that of the run, where {@code input} is its
+   *     own too
+   */
+  Optional<InputData> input(
+      Path directory, AdapterSource source, String input, String pair, String label) {
     if (data.isEmpty()) {
       return Optional.empty();
     }
@@ -53,7 +64,7 @@ final class DataOptions {
             as,
             options.isEmpty() && as.equals(columns.format()) ? columns.options() : options,
             orElse(input, columns.input(task(source))),
-            input.isEmpty() ? columns.textPair() : "",
+            pair.isEmpty() && input.isEmpty() ? columns.textPair() : pair,
             input.isEmpty() ? columns.rejected() : "",
             orElse(label, columns.label())));
   }

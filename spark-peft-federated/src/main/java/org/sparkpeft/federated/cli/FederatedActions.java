@@ -28,9 +28,12 @@ import org.sparkpeft.federated.client.EvaluationJob;
 import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.GenerationJob;
+import org.sparkpeft.federated.client.InstructionRows;
 import org.sparkpeft.federated.client.MediaFiles;
 import org.sparkpeft.federated.client.PredictionJob;
+import org.sparkpeft.federated.client.ReferenceTexts;
 import org.sparkpeft.federated.client.StackedAdapters;
+import org.sparkpeft.federated.client.TextEvaluationJob;
 import org.sparkpeft.federated.client.TextGeneration;
 import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.config.DataConfig;
@@ -277,7 +280,10 @@ final class FederatedActions implements Actions {
       StackedAdapters adapter = adapters(request.source());
       InputData input = request.data().orElseGet(() -> testData(request.source()));
       Dataset<Row> rows =
-          new DataReader(spark.session()).read(input.path(), input.format(), input.options());
+          layout(
+              request.source(),
+              input,
+              new DataReader(spark.session()).read(input.path(), input.format(), input.options()));
       try (ExampleShards shards =
           FederatedData.testShards(
               rows,
@@ -291,19 +297,42 @@ final class FederatedActions implements Actions {
             EvaluationJob.run(shards, adapter).values().stream()
                 .reduce(Evaluation::merge)
                 .orElseThrow();
-        SortedMap<String, Object> data = new TreeMap<>(evaluation.metrics());
+        SortedMap<String, Double> metrics = new TreeMap<>(evaluation.metrics());
+        metrics.putAll(textMetrics(rows, input, adapter, request));
+        SortedMap<String, Object> data = new TreeMap<>(metrics);
         data.put("examples", evaluation.items());
         StringBuilder lines =
             new StringBuilder("%-12s %,d".formatted("examples", evaluation.items()));
-        evaluation
-            .metrics()
-            .forEach(
-                (name, value) ->
-                    lines.append(
-                        String.format(java.util.Locale.ROOT, "%n%-12s %.4f", name, value)));
+        metrics.forEach(
+            (name, value) ->
+                lines.append(String.format(java.util.Locale.ROOT, "%n%-12s %.4f", name, value)));
         return new Outcome(lines.toString(), data);
       }
     }
+  }
+
+  private static SortedMap<String, Double> textMetrics(
+      Dataset<Row> rows, InputData input, StackedAdapters adapter, EvaluateRequest request) {
+    if (request.texts().isEmpty()) {
+      return new TreeMap<>();
+    }
+    try (ReferenceTexts references =
+        FederatedData.references(
+            rows,
+            input.input(),
+            input.textPair(),
+            adapter.runtime(),
+            request.generate().maxExamples())) {
+      return TextEvaluationJob.run(references, adapter, request.texts(), request.generate().typed())
+          .values();
+    }
+  }
+
+  /** Rows in the layout of the run's own data, unless columns were named. */
+  private static Dataset<Row> layout(AdapterSource source, InputData input, Dataset<Row> rows) {
+    return source instanceof AdapterSource.FromRun run && input.input().equals(DataConfig.TURNS)
+        ? InstructionRows.of(rows, run.recipe().data())
+        : rows;
   }
 
   private static MediaFiles files(EmbeddedSpark spark, InputData input) {

@@ -10,6 +10,7 @@ import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.federated.cli.Actions.GenerateRequest;
 import org.sparkpeft.federated.cli.Actions.InputData;
 import org.sparkpeft.federated.config.DataConfig;
+import org.sparkpeft.federated.config.GenerateConfig;
 import org.sparkpeft.federated.config.Locations;
 import org.sparkpeft.federated.config.SparkConfig;
 import picocli.CommandLine.Option;
@@ -146,33 +147,12 @@ final class GenerateCommand implements Command {
                 Locations.resolve(directory, model, "--model"),
                 Locations.resolve(directory, adapter, "--adapter"),
                 texts,
-                typed(settings),
+                GenerateConfig.typed(settings),
                 maxLength,
                 rows,
                 Locations.resolve(directory, out, "--out"),
                 master.isEmpty()
                     ? SparkConfig.defaults()
                     : SparkConfig.defaults().withMaster(master)));
-  }
-
-  /** Numbers, truth values and words, as JSON would have them. */
-  private static Map<String, Object> typed(Map<String, String> settings) {
-    Map<String, Object> typed = new TreeMap<>();
-    settings.forEach((key, value) -> typed.put(key, typed(value)));
-    return typed;
-  }
-
-  private static Object typed(String value) {
-    if (value.equals("true") || value.equals("false")) {
-      return Boolean.valueOf(value);
-    }
-    if (value.matches("-?\\d{1,18}")) {
-      long whole = Long.parseLong(value);
-      return whole == (int) whole ? (Object) (int) whole : (Object) whole;
-    }
-    if (value.matches("-?\\d*\\.?\\d+(?:[eE][-+]?\\d+)?")) {
-      return Double.valueOf(value);
-    }
-    return value;
   }
 }

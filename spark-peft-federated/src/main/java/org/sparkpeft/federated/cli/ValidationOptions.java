@@ -128,10 +128,10 @@ final class ValidationOptions {
         named ->
             new Problems()
                 .require(
-                    EvaluateConfig.METRICS.contains(named),
+                    EvaluateConfig.SCORES.contains(named),
                     "--metric",
                     named,
-                    "must be one of " + String.join(", ", EvaluateConfig.METRICS))
+                    "must be one of " + String.join(", ", EvaluateConfig.SCORES))
                 .throwIfAny());
     String where = model.isEmpty() ? base.model() : Locations.resolve(directory, model, "--model");
     return new SearchConfig(

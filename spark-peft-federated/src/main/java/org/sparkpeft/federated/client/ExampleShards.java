@@ -120,7 +120,8 @@ public final class ExampleShards implements AutoCloseable {
     String of(int index);
   }
 
-  private static Dataset<Row> select(Dataset<Row> rows, DataColumns columns) {
+  /** The columns in the order that {@link RowReader#read} takes. */
+  static Dataset<Row> select(Dataset<Row> rows, DataColumns columns) {
     return rows.select(
         column(rows, columns.input()),
         column(rows, columns.pair()),

@@ -1,5 +1,6 @@
 package org.sparkpeft.federated.client;
 
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.Map;
@@ -12,6 +13,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.media.MediaReader;
 import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.text.ChatTemplate;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.train.TunableModel;
@@ -37,11 +39,12 @@ public final class ExecutorRuntime {
   private record Key(RuntimeSpec spec, ComputeDevice device) {
     /** What decides the tensors of the base and its head. */
     Base base() {
-      return new Base(spec.model(), spec.task(), device);
+      return new Base(spec.model(), spec.task(), spec.encoding(), device);
     }
   }
 
-  private record Base(String model, TaskConfig task, ComputeDevice device) {}
+  private record Base(
+      String model, TaskConfig task, EncodingConfig encoding, ComputeDevice device) {}
 
   private final TunableModel model;
   private final ExampleEncoder encoder;
@@ -104,11 +107,28 @@ public final class ExecutorRuntime {
     ExampleEncoder encoder =
         ModelConfig.isMedia(task.task())
             ? new MediaEncoder(MediaReader.of(directory), task)
-            : new TextEncoder(
-                TextTokenizer.open(directory, task.isPreference() ? UNCUT : task.maxLength()),
-                task);
+            : textEncoder(directory, task, key.spec.encoding());
     TunableModel model = TunableModel.load(directory, task, key.spec.peft(), key.device);
     return new ExecutorRuntime(model, encoder, StateBytes.EMPTY);
+  }
+
+  private static TextEncoder textEncoder(
+      ModelDirectory directory, TaskConfig task, EncodingConfig encoding) {
+    int length = task.isPreference() ? UNCUT : task.maxLength();
+    TextTokenizer own = TextTokenizer.open(directory, length);
+    TextTokenizer target =
+        encoding.targetTokenizer().isEmpty()
+            ? own
+            : TextTokenizer.open(directory, Path.of(encoding.targetTokenizer()), length);
+    return new TextEncoder(
+        own,
+        target,
+        task,
+        encoding,
+        () ->
+            ChatTemplate.named(encoding.chatTemplate())
+                .map(named -> new ChatTemplate.Own(named, ""))
+                .orElseGet(() -> ChatTemplate.of(directory)));
   }
 
   private static ComputeDevice device(RuntimeSpec spec) {

@@ -28,12 +28,14 @@ import org.sparkpeft.federated.config.Recipe;
  * @param test test rows; in shards named like clients where {@code testHasClients}, else in blocks;
  *     empty without test data
  * @param testHasClients whether the test data says which client a row belongs to
+ * @param references test rows as texts, where the recipe compares texts; empty without test data
  */
 public record FederatedData(
     RuntimeSpec runtime,
     ExampleShards clients,
     Optional<ExampleShards> test,
-    boolean testHasClients)
+    boolean testHasClients,
+    Optional<ReferenceTexts> references)
     implements AutoCloseable {
   private static final int TEST_BLOCK = 256;
 
@@ -49,6 +51,14 @@ public record FederatedData(
    */
   public static FederatedData prepare(
       Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
+    return withTexts(
+        InstructionRows.of(train, recipe.data()),
+        test.map(rows -> InstructionRows.of(rows, recipe.data())),
+        recipe);
+  }
+
+  private static FederatedData withTexts(
+      Dataset<Row> train, Optional<Dataset<Row>> test, Recipe recipe) {
     ModelDirectory model = ModelDirectory.resolve(recipe.model().path());
     String task = recipe.model().task();
     TaskConfig.requireInput(task, Backbones.input(model));
@@ -59,11 +69,21 @@ public record FederatedData(
           "the model has " + positions + " positions, got " + recipe.model().maxLength());
     }
     DataConfig data = recipe.data();
+    if (data.packing() && !Backbones.isDecoder(model)) {
+      throw new ConfigException(
+          "data.packing",
+          "needs a decoder, such as Llama or GPT-2, which can keep packed texts apart; "
+              + model.path()
+              + " is or has an encoder: "
+              + model.config().path("model_type").asText());
+    }
     ClientsConfig clients = recipe.clients();
     boolean hasColumn = clients.partition().equals("column");
     boolean hasLabel = ModelConfig.hasLabel(task);
     Census.LabelKind kind = labelKind(task);
-    requirePairs(task, data.textPair());
+    if (!data.hasTurns()) {
+      requirePairs(task, data.textPair());
+    }
     String input = data.input(task);
     InputColumn.require(train, task, input);
     test.ifPresent(rows -> InputColumn.require(rows, task, input));
@@ -87,16 +107,17 @@ public record FederatedData(
     }
     RuntimeSpec runtime =
         new RuntimeSpec(
-            recipe.model().path(),
-            new TaskConfig(
-                    task,
-                    labels,
-                    recipe.model().pooling(),
-                    recipe.model().maxLength(),
-                    recipe.model().preference())
-                .resolvedFor(model),
-            recipe.peft(),
-            recipe.spark().taskCpus());
+                recipe.model().path(),
+                new TaskConfig(
+                        task,
+                        labels,
+                        recipe.model().pooling(),
+                        recipe.model().maxLength(),
+                        recipe.model().preference())
+                    .resolvedFor(model),
+                recipe.peft(),
+                recipe.spark().taskCpus())
+            .withEncoding(EncodingConfig.of(data));
     SparkSession spark = train.sparkSession();
     RowReader reader =
         new RowReader(task, labels, MediaFiles.beside(spark, data.train(), data.format()));
@@ -133,7 +154,53 @@ public record FederatedData(
                 testHasClients
                     ? ExampleShards.byColumn(rows, columns, testReader, runtime, seed)
                     : blocks(rows, tested.get().rows(), columns, testReader, runtime));
-    return new FederatedData(runtime, clientShards, testShards, testHasClients);
+    return new FederatedData(
+        runtime,
+        clientShards,
+        testShards,
+        testHasClients,
+        test.filter(rows -> comparesTexts(recipe, runtime))
+            .map(
+                rows ->
+                    ReferenceTexts.of(
+                        rows,
+                        columns,
+                        testReader,
+                        tested.get().rows(),
+                        recipe.evaluate().generate().maxExamples())));
+  }
+
+  /** Whether texts are compared; settings that cannot be are refused before anything is trained. */
+  private static boolean comparesTexts(Recipe recipe, RuntimeSpec runtime) {
+    if (recipe.evaluate().textMetrics().isEmpty()) {
+      return false;
+    }
+    TextEvaluationJob.config(runtime, recipe.evaluate().generate().typed());
+    return true;
+  }
+
+  /**
+   * Rows to compare an existing adapter's texts with.
+   *
+   * @param most rows to keep; 0 for all
+   * @throws ConfigException if the task says nothing, or no column has what should be said
+   */
+  public static ReferenceTexts references(
+      Dataset<Row> rows, String input, String pair, RuntimeSpec runtime, int most) {
+    String task = runtime.task().task();
+    boolean said = !pair.isEmpty() || input.equals(DataConfig.TURNS);
+    if (!said || !ModelConfig.isLanguage(task) || ModelConfig.isPreference(task)) {
+      throw new ConfigException(
+          "--metrics",
+          "texts are compared for text-generation and text2text-generation, with the column of what"
+              + " should be said (data.text_pair, --text-pair); the task is "
+              + task);
+    }
+    InputColumn.require(rows, task, input);
+    Census census = Census.take(rows, "--data", input, pair, "", Census.LabelKind.NONE);
+    RowReader reader = new RowReader(task, List.of(), MediaFiles.NONE);
+    return ReferenceTexts.of(
+        rows, new DataColumns(input, pair, "", "", ""), reader, census.rows(), most);
   }
 
   /** Labelled rows to evaluate an existing adapter on, in blocks. */
@@ -274,5 +341,6 @@ public record FederatedData(
   public void close() {
     clients.close();
     test.ifPresent(ExampleShards::close);
+    references.ifPresent(ReferenceTexts::close);
   }
 }

@@ -13,27 +13,37 @@ import org.sparkpeft.core.train.TaskConfig;
  * @param task task and labels
  * @param peft method
  * @param mathThreads threads of one task's arithmetic
+ * @param encoding how texts become tokens
  * @param state what the method needs beside its parameters; empty for most
  */
 public record RuntimeSpec(
-    String model, TaskConfig task, PeftConfig peft, int mathThreads, StateBytes state)
+    String model,
+    TaskConfig task,
+    PeftConfig peft,
+    int mathThreads,
+    EncodingConfig encoding,
+    StateBytes state)
     implements Serializable {
 
   /** With a method that is its parameters alone, or whose state is not known yet. */
   public RuntimeSpec(String model, TaskConfig task, PeftConfig peft, int mathThreads) {
-    this(model, task, peft, mathThreads, StateBytes.EMPTY);
+    this(model, task, peft, mathThreads, EncodingConfig.USUAL, StateBytes.EMPTY);
   }
 
   /** The same model and task under another method, without a state. */
   public RuntimeSpec withPeft(PeftConfig other) {
-    return new RuntimeSpec(model, task, other, mathThreads);
+    return new RuntimeSpec(model, task, other, mathThreads, encoding, StateBytes.EMPTY);
   }
 
   public RuntimeSpec withState(MethodState other) {
-    return new RuntimeSpec(model, task, peft, mathThreads, StateBytes.of(other));
+    return new RuntimeSpec(model, task, peft, mathThreads, encoding, StateBytes.of(other));
+  }
+
+  public RuntimeSpec withEncoding(EncodingConfig other) {
+    return new RuntimeSpec(model, task, peft, mathThreads, other, state);
   }
 
   RuntimeSpec withoutState() {
-    return new RuntimeSpec(model, task, peft, mathThreads);
+    return withPeft(peft);
   }
 }

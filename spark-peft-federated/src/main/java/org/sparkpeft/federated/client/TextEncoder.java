@@ -1,9 +1,13 @@
 package org.sparkpeft.federated.client;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.function.Supplier;
 import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.model.TokenExamples;
+import org.sparkpeft.core.text.ChatTemplate;
+import org.sparkpeft.core.text.ChatTemplate.Piece;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TaskConfig;
 
@@ -13,16 +17,32 @@ final class TextEncoder implements ExampleEncoder {
   private static final int IGNORED = -100;
 
   private final TextTokenizer tokenizer;
+  private final TextTokenizer target;
   private final TaskConfig task;
+  private final EncodingConfig encoding;
+  private final Supplier<ChatTemplate.Own> chat;
 
-  TextEncoder(TextTokenizer tokenizer, TaskConfig task) {
+  /**
+   * @param target of what a decoder says; often the same
+   * @param chat how conversations become text; asked for when the first one is met
+   */
+  TextEncoder(
+      TextTokenizer tokenizer,
+      TextTokenizer target,
+      TaskConfig task,
+      EncodingConfig encoding,
+      Supplier<ChatTemplate.Own> chat) {
     this.tokenizer = tokenizer;
+    this.target = target;
+    this.encoding = encoding;
+    this.chat = chat;
     this.task = task;
   }
 
   @Override
   public ClientShard shard(String clientId, List<RawExample> rows) {
     Examples.Builder builder = Examples.builder();
+    List<WordTargets> texts = new ArrayList<>();
     for (int i = 0; i < rows.size(); i++) {
       RawExample row = rows.get(i);
       switch (task.task()) {
@@ -33,13 +53,9 @@ final class TextEncoder implements ExampleEncoder {
         case "token-classification" -> addWords(builder, row);
         case "sentence-embedding" ->
             builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
-        case "text-generation" -> {
-          WordTargets words = WordTargets.continuation(tokenizer, task, row.text(), row.pair());
-          builder.addTokenClasses(words.tokens(), words.labels());
-        }
+        case "text-generation" -> texts.add(words(row));
         case "text2text-generation" ->
-            builder.addTargets(
-                tokenizer.encode(row.text()), WordTargets.target(tokenizer, task, row.pair()));
+            builder.addTargets(asked(row), WordTargets.target(target, task, reference(row)));
         case "dpo", "ipo", "orpo" ->
             PreferenceTargets.of(tokenizer, task, row.text())
                 .addPair(builder, row.pair(), row.rejected());
@@ -53,7 +69,57 @@ final class TextEncoder implements ExampleEncoder {
         default -> throw new IllegalStateException("no encoding for task " + task.task());
       }
     }
+    if (encoding.packing()) {
+      Packing.pack(builder, texts, task.maxLength());
+    } else {
+      texts.forEach(text -> builder.addTokenClasses(text.tokens(), text.labels()));
+    }
     return ClientShard.of(task, clientId, rows, builder.build());
+  }
+
+  private WordTargets words(RawExample row) {
+    if (!Turns.isIn(row.text())) {
+      return WordTargets.continuation(
+          tokenizer, task, row.text(), row.pair(), encoding.trainOnPrompt());
+    }
+    Turns turns = Turns.of(row.text());
+    List<Piece> pieces = new ArrayList<>();
+    if (turns.isChat()) {
+      pieces.addAll(chat.get().render(turns.turns(), false));
+      endChat(pieces, chat.get().template().end());
+    } else {
+      pieces.add(new Piece(turns.asked().get(0).content(), true, false, false));
+      pieces.add(new Piece(turns.reply(), false, true, true));
+    }
+    return WordTargets.of(tokenizer, task, pieces, encoding.trainOnPrompt());
+  }
+
+  /** A mark that is no token of the model ends no text that is generated; its own token does. */
+  private void endChat(List<Piece> pieces, String mark) {
+    if (mark.isEmpty() || tokenizer.encodeContinuation(mark).length > 1) {
+      int last = pieces.size() - 1;
+      pieces.set(last, new Piece(pieces.get(last).text(), false, true, true));
+    }
+  }
+
+  /** What a model reads before it says {@link #reference}. */
+  int[] asked(RawExample row) {
+    if (!Turns.isIn(row.text())) {
+      return prompt(row.text());
+    }
+    Turns turns = Turns.of(row.text());
+    if (!turns.isChat()) {
+      return prompt(turns.asked().get(0).content());
+    }
+    int[] tokens = WordTargets.tokens(tokenizer, chat.get().render(turns.asked(), true));
+    return tokens.length > task.maxLength()
+        ? Arrays.copyOfRange(tokens, tokens.length - task.maxLength(), tokens.length)
+        : tokens;
+  }
+
+  /** What should be said for a row. */
+  static String reference(RawExample row) {
+    return Turns.isIn(row.text()) ? Turns.of(row.text()).reply() : row.pair();
   }
 
   /** A text to continue, as a model reads it: without the token that ends texts, for a decoder. */
@@ -63,8 +129,9 @@ final class TextEncoder implements ExampleEncoder {
         : tokenizer.encode(text);
   }
 
+  /** The text of what was generated. */
   String decode(int[] tokens) {
-    return tokenizer.decode(tokens);
+    return target.decode(tokens);
   }
 
   @Override

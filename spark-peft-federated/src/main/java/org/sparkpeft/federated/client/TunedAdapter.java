@@ -45,6 +45,7 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     if (runtime.task().isPreference()) {
       node.set("preference", PreferenceJson.write(runtime.task().preference()));
     }
+    runtime.encoding().write(node);
     AtomicFiles.write(folder.resolve(FILE), node.toPrettyString().getBytes(StandardCharsets.UTF_8));
     AtomicFiles.write(
         folder.resolve("README.md"), readme(runtime).getBytes(StandardCharsets.UTF_8));
@@ -151,7 +152,8 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
                     new ConfigException(
                         "--labels", "the adapter does not name its classes; give them in order"));
     PeftConfig peft = AdapterImport.config(adapter);
-    RuntimeSpec runtime = new RuntimeSpec(base, what, peft, 1);
+    EncodingConfig encoding = known.map(EncodingConfig::read).orElse(EncodingConfig.USUAL);
+    RuntimeSpec runtime = new RuntimeSpec(base, what, peft, 1).withEncoding(encoding);
     TunableModel loaded = ExecutorRuntime.of(runtime).model();
     return new TunedAdapter(
         runtime.withState(loaded.importState(adapter)), loaded.importAdapter(adapter));

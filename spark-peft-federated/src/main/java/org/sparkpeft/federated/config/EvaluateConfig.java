@@ -2,7 +2,9 @@ package org.sparkpeft.federated.config;
 
 import java.io.Serializable;
 import java.util.List;
+import java.util.stream.Stream;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.metric.TextMetric;
 
 /**
  * What is measured on the test data, and how often.
@@ -12,11 +14,17 @@ import org.sparkpeft.core.error.Problems;
  * @param references what the result is compared with: {@code baseline} (untrained), {@code
  *     head_only} (the head alone on pooled data), {@code central} (all data in one place)
  * @param perClient also evaluate the final adapter on each client's own examples
+ * @param generate how texts are made for those of {@link #METRICS} that compare texts
  */
 public record EvaluateConfig(
-    int every, List<String> metrics, List<String> references, boolean perClient)
+    int every,
+    List<String> metrics,
+    List<String> references,
+    boolean perClient,
+    GenerateConfig generate)
     implements Serializable {
-  public static final List<String> METRICS =
+  /** What is counted from a model's outputs. */
+  public static final List<String> SCORES =
       List.of(
           "accuracy",
           "macro_f1",
@@ -29,6 +37,11 @@ public record EvaluateConfig(
           "reward_chosen",
           "reward_rejected",
           "loss");
+
+  /** {@link #SCORES}, and what compares generated texts with references. */
+  public static final List<String> METRICS =
+      Stream.concat(SCORES.stream(), TextMetric.names().stream()).toList();
+
   public static final List<String> REFERENCES = List.of("baseline", "head_only", "central");
 
   public EvaluateConfig {
@@ -51,7 +64,13 @@ public record EvaluateConfig(
     }
   }
 
+  /** Those of the metrics that need generated texts. */
+  public List<TextMetric> textMetrics() {
+    return metrics.stream().flatMap(name -> TextMetric.named(name).stream()).distinct().toList();
+  }
+
   public static EvaluateConfig defaults() {
-    return new EvaluateConfig(1, List.of("accuracy", "macro_f1"), List.of(), false);
+    return new EvaluateConfig(
+        1, List.of("accuracy", "macro_f1"), List.of(), false, GenerateConfig.defaults());
   }
 }

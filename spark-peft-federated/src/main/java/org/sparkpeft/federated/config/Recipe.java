@@ -3,8 +3,10 @@ package org.sparkpeft.federated.config;
 import java.io.Serializable;
 import java.util.Set;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.metric.TextMetric;
 import org.sparkpeft.core.peft.LoraConfig;
 import org.sparkpeft.core.peft.PeftConfig;
+import org.sparkpeft.core.train.ClientsPerPass;
 import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.federated.aggregate.AggregateConfig;
 import org.sparkpeft.federated.server.ServerConfig;
@@ -30,6 +32,9 @@ public record Recipe(
     implements Serializable {
   /** Partitions that need exactly one label for each example. */
   private static final Set<String> BY_LABEL = Set.of("dirichlet", "shard");
+
+  /** Tasks whose examples are prompts and replies. */
+  private static final Set<String> MAKES_TEXT = Set.of("text-generation", "text2text-generation");
 
   public Recipe {
     Problems problems = new Problems();
@@ -64,10 +69,43 @@ public record Recipe(
                 + model.task()
                 + " needs the column of the completion (of pairs, of the chosen one)")
         .require(
+            data.targetTokenizer().isEmpty() || model.task().equals("text2text-generation"),
+            "data.target_tokenizer",
+            data.targetTokenizer(),
+            "is for model.task text2text-generation, got " + model.task())
+        .require(
             !ModelConfig.isLanguage(model.task()) || !evaluate.references().contains("head_only"),
             "evaluate.references",
             evaluate.references(),
             "a language model has no head to train alone; leave head_only out")
+        .require(
+            evaluate.textMetrics().isEmpty() || hasReplies(model.task(), data),
+            "evaluate.metrics",
+            evaluate.metrics(),
+            "those that compare texts ("
+                + String.join(", ", TextMetric.names())
+                + ") need references: model.task text-generation with data.text_pair or"
+                + " a data.formatting with replies, or text2text-generation")
+        .require(
+            data.formatting().equals(DataConfig.COLUMNS) || MAKES_TEXT.contains(model.task()),
+            "data.formatting",
+            data.formatting(),
+            "is for model.task text-generation and text2text-generation, got " + model.task())
+        .require(
+            !data.packing() || model.task().equals("text-generation"),
+            "data.packing",
+            data.packing(),
+            "is for model.task text-generation, got " + model.task())
+        .require(
+            !data.packing() || train.clientsPerPass().equals(ClientsPerPass.ONE),
+            "data.packing",
+            data.packing(),
+            "needs train.clients_per_pass 1: packed texts of several clients do not share passes")
+        .require(
+            !data.trainOnPrompt() || model.task().equals("text-generation"),
+            "data.train_on_prompt",
+            data.trainOnPrompt(),
+            "is for model.task text-generation, got " + model.task())
         .require(
             !clients.partition().equals("shard")
                 || data.labels().isEmpty()
@@ -86,6 +124,12 @@ public record Recipe(
             spark.taskCpus(),
             "spark.master " + spark.master() + " has fewer cores, so no task would ever start")
         .throwIfAny();
+  }
+
+  /** Whether every row says what is to be said after its text. */
+  private static boolean hasReplies(String task, DataConfig data) {
+    return task.equals("text2text-generation")
+        || (task.equals("text-generation") && (!data.textPair().isEmpty() || data.hasTurns()));
   }
 
   private static boolean needsRejected(String task) {

@@ -136,7 +136,11 @@ public final class RecipeReader {
             .map(run -> run.value() instanceof Mapping keys && keys.get("dir").isPresent())
             .orElse(false);
     String dir = namesDir ? recipe.run().dir() : RunConfig.defaultDir(recipe.run().name());
-    DataConfig data = recipe.data();
+    DataConfig data =
+        recipe
+            .data()
+            .withTargetTokenizer(
+                Locations.resolve(base, recipe.data().targetTokenizer(), "data.target_tokenizer"));
     return recipe.withPlaces(
         recipe.run().withDir(Locations.resolve(base, dir, "run.dir")),
         recipe.model().withPath(Locations.resolve(base, recipe.model().path(), "model.path")),

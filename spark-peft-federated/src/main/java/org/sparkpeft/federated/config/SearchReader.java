@@ -58,10 +58,10 @@ final class SearchReader {
                 seeded(SearchConfig.defaults(mergeMethod), seed),
                 new Located(new Mapping(own), section.where()),
                 "search.");
-    if (!EvaluateConfig.METRICS.contains(bound.metric())) {
+    if (!EvaluateConfig.SCORES.contains(bound.metric())) {
       problem(
           "search.metric",
-          "must be one of " + String.join(", ", EvaluateConfig.METRICS),
+          "must be one of " + String.join(", ", EvaluateConfig.SCORES),
           own.getOrDefault("metric", section));
     }
     SearchTask common =

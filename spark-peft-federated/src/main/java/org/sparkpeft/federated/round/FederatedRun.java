@@ -26,7 +26,10 @@ import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.ExecutorRuntime;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.RuntimeSpec;
+import org.sparkpeft.federated.client.StackedAdapters;
+import org.sparkpeft.federated.client.TextEvaluationJob;
 import org.sparkpeft.federated.client.TunedAdapter;
+import org.sparkpeft.federated.config.EvaluateConfig;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeWriter;
 import org.sparkpeft.federated.server.Checkpoint;
@@ -230,42 +233,59 @@ public final class FederatedRun {
   private void evaluate(
       FederatedData data, RuntimeSpec runtime, String what, int round, ParameterVector parameters) {
     if (data.test().isPresent()) {
-      events.on(
-          evaluation(
-              spark,
-              data.test().get(),
-              runtime,
-              what,
-              round,
-              parameters,
-              recipe.evaluate().metrics()));
+      events.on(evaluation(spark, recipe.evaluate(), data, runtime, what, round, parameters));
     }
   }
 
-  /** Evaluates on all test shards and sums up. */
+  /**
+   * Evaluates on all test rows and sums up. Texts are generated after the last round, and after
+   * others as often as the recipe says.
+   */
   static RunEvent.Evaluated evaluation(
       JavaSparkContext spark,
-      ExampleShards test,
+      EvaluateConfig config,
+      FederatedData data,
       RuntimeSpec runtime,
       String what,
       int round,
-      ParameterVector parameters,
-      List<String> shown) {
+      ParameterVector parameters) {
     long began = System.nanoTime();
     spark.setJobDescription("evaluation, " + what + (round > 0 ? " " + round : ""));
     Evaluation sum =
-        EvaluationJob.run(spark, test, runtime, parameters).values().stream()
+        EvaluationJob.run(spark, data.test().orElseThrow(), runtime, parameters).values().stream()
             .reduce(Evaluation::merge)
             .orElseThrow();
+    int every = config.generate().every();
+    boolean generates = !what.equals("round") || (every > 0 && round % every == 0);
+    SortedMap<String, Double> texts =
+        data.references()
+            .filter(references -> generates)
+            .map(
+                references ->
+                    TextEvaluationJob.run(
+                            references,
+                            StackedAdapters.of(runtime, parameters),
+                            config.textMetrics(),
+                            config.generate().typed())
+                        .values())
+            .orElseGet(TreeMap::new);
     return new RunEvent.Evaluated(
-        what, round, sum.items(), shown(sum.metrics(), shown), (System.nanoTime() - began) * 1e-9);
+        what,
+        round,
+        sum.items(),
+        shown(sum.metrics(), texts, config.metrics()),
+        (System.nanoTime() - began) * 1e-9);
   }
 
-  /** The metrics asked for and the loss; all of them where the task has none of those asked for. */
+  /**
+   * The metrics asked for and the loss; all that are counted where the task has none of those asked
+   * for.
+   */
   private static SortedMap<String, Double> shown(
-      SortedMap<String, Double> metrics, List<String> shown) {
+      SortedMap<String, Double> metrics, SortedMap<String, Double> texts, List<String> shown) {
     SortedMap<String, Double> kept = new TreeMap<>(metrics);
     kept.keySet().removeIf(name -> !shown.contains(name));
+    kept.putAll(texts);
     if (kept.isEmpty()) {
       return metrics;
     }

@@ -10,7 +10,6 @@ import org.apache.spark.api.java.JavaSparkContext;
 import org.sparkpeft.core.peft.HeadOnlyConfig;
 import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.core.vector.ParameterVector;
-import org.sparkpeft.federated.client.ExampleShards;
 import org.sparkpeft.federated.client.ExecutorRuntime;
 import org.sparkpeft.federated.client.FederatedData;
 import org.sparkpeft.federated.client.PooledTraining;
@@ -95,10 +94,8 @@ final class References {
   }
 
   private void publish(String what, RuntimeSpec runtime, ParameterVector parameters) {
-    ExampleShards test = data.test().orElseThrow();
     RunEvent.Evaluated evaluated =
-        FederatedRun.evaluation(
-            spark, test, runtime, what, 0, parameters, recipe.evaluate().metrics());
+        FederatedRun.evaluation(spark, recipe.evaluate(), data, runtime, what, 0, parameters);
     synchronized (events) {
       events.on(evaluated);
     }

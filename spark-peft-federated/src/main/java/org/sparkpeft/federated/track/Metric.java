@@ -8,13 +8,38 @@ import java.util.Set;
 /** How metrics are chosen and shown. Names are those of the evaluation events. */
 final class Metric {
   private static final List<String> PREFERRED =
-      List.of("accuracy", "macro_f1", "micro_f1", "f1", "spearman", "pearson", "mcc", "perplexity");
+      List.of(
+          "exact_match",
+          "gsm8k",
+          "rouge_l",
+          "accuracy",
+          "macro_f1",
+          "micro_f1",
+          "f1",
+          "spearman",
+          "pearson",
+          "mcc",
+          "wer",
+          "perplexity");
   private static final Set<String> FRACTIONS =
-      Set.of("accuracy", "macro_f1", "micro_f1", "f1", "precision", "recall", "subset_accuracy");
+      Set.of(
+          "accuracy",
+          "macro_f1",
+          "micro_f1",
+          "f1",
+          "precision",
+          "recall",
+          "subset_accuracy",
+          "exact_match",
+          "gsm8k",
+          "rouge_l");
 
   private Metric() {}
 
-  /** The metric to show first: accuracy where there is one; never the loss if there is another. */
+  /**
+   * The metric to show first: what compares texts, then accuracy; never the loss if there is
+   * another.
+   */
   static Optional<String> primary(Collection<String> names) {
     return PREFERRED.stream()
         .filter(names::contains)
@@ -34,8 +59,17 @@ final class Metric {
   /** {@code Macro F1} for {@code macro_f1}. */
   static String title(String name) {
     String words = name.replace('_', ' ').replace("f1", "F1");
-    if (name.equals("mcc")) {
-      return "Matthews correlation";
+    switch (name) {
+      case "mcc":
+        return "Matthews correlation";
+      case "gsm8k":
+        return "GSM8K accuracy";
+      case "rouge_l":
+        return "ROUGE-L";
+      case "wer":
+        return "Word error rate";
+      default:
+        break;
     }
     return words.isEmpty() ? name : Character.toUpperCase(words.charAt(0)) + words.substring(1);
   }

@@ -3,7 +3,8 @@ package org.sparkpeft.federated.track;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
-import java.util.Optional;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.function.ToDoubleFunction;
 import org.sparkpeft.federated.round.RunEvent.Evaluated;
 import org.sparkpeft.federated.round.RunEvent.RoundFinished;
@@ -28,9 +29,7 @@ final class RoundSections {
   }
 
   private void writeQuality(Html html) {
-    Optional<String> metric =
-        run.latest().flatMap(evaluated -> Metric.primary(evaluated.metrics().keySet()));
-    String name = metric.orElse("accuracy");
+    String name = metric();
     List<LineChart.Line> lines = new ArrayList<>();
     lines.add(new LineChart.Line("federated", Ink.FIRST, byRound(name), false));
     addReference(lines, "central training", "central", name, Ink.THIRD);
@@ -57,6 +56,14 @@ final class RoundSections {
     } else {
       figure.write(html, () -> chart.draw("quality", title));
     }
+  }
+
+  /** What to show of rounds: the first choice among the metrics that all evaluated rounds have. */
+  private String metric() {
+    Set<String> shared = new TreeSet<>();
+    run.latest().ifPresent(latest -> shared.addAll(latest.metrics().keySet()));
+    run.evaluationsByRound().values().forEach(each -> shared.retainAll(each.metrics().keySet()));
+    return Metric.primary(shared).orElse("accuracy");
   }
 
   private double[] byRound(String metric) {
@@ -161,8 +168,7 @@ final class RoundSections {
 
   /** The numbers behind the charts. */
   void writeTable(Html html) {
-    String metric =
-        run.latest().flatMap(e -> Metric.primary(e.metrics().keySet())).orElse("accuracy");
+    String metric = metric();
     Table table =
         new Table(
             "Round",

@@ -27,11 +27,13 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
+import org.sparkpeft.core.metric.TextMetric;
 import org.sparkpeft.federated.cli.Actions.AdapterSource;
 import org.sparkpeft.federated.cli.Actions.EvaluateRequest;
 import org.sparkpeft.federated.cli.Actions.InputData;
 import org.sparkpeft.federated.cli.Actions.PredictRequest;
 import org.sparkpeft.federated.cli.Actions.TrainOptions;
+import org.sparkpeft.federated.config.GenerateConfig;
 import org.sparkpeft.federated.config.ModelConfig;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
@@ -189,6 +191,8 @@ class SparkPeftTest {
         "evaluate --run b | --run: is no folder of a run",
         "evaluate --adapter b --model m | --data: name the data to evaluate on, got nothing",
         "evaluate --adapter b --model m --data d --task x | task: must be one of",
+        "evaluate --adapter b --model m --data d --metrics wer,bleu | --metrics: each must be one of"
+            + " exact_match, gsm8k, rouge_l, wer; what needs no texts is always shown, got bleu",
         "evaluate --adapter b --model m --data d --set run.seed=3 | --set: changes the recipe",
         "predict --run r | --text, --file, --data: give one of the three, got none",
         "predict --run r --text a --data d | --text, --file, --data: give one of the three, got several",
@@ -248,6 +252,35 @@ class SparkPeftTest {
     assertThat(recipe.run().dir()).isEqualTo(run.toString());
     assertThat(request.data()).isEmpty();
     assertThat(request.spark().master()).isEqualTo("local[1]");
+  }
+
+  @Test
+  void evaluateComparesTexts() {
+    run(
+        "evaluate",
+        "--adapter",
+        "a",
+        "--model",
+        "m",
+        "--data",
+        "d.json",
+        "--text",
+        "q",
+        "--text-pair",
+        "a",
+        "--metrics",
+        "wer,exact_match",
+        "--generation",
+        "max_new_tokens=9",
+        "--max-examples",
+        "7");
+
+    EvaluateRequest request = (EvaluateRequest) actions.asked.get(1);
+    assertThat(request.texts()).containsExactly(TextMetric.WER, TextMetric.EXACT_MATCH);
+    assertThat(request.generate())
+        .isEqualTo(new GenerateConfig(0, 7, Map.of("max_new_tokens", "9")));
+    assertThat(request.generate().typed()).isEqualTo(Map.of("max_new_tokens", 9));
+    assertThat(request.data().orElseThrow().textPair()).isEqualTo("a");
   }
 
   @Test

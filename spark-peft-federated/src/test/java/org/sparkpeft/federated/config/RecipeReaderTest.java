@@ -112,7 +112,13 @@ class RecipeReaderTest {
             + " \"accuracy\"",
         "evaluate: {metrics: [f1]} | evaluate.metrics: each must be one of accuracy, macro_f1,"
             + " micro_f1, mcc, mse, pearson, perplexity,"
-            + " reward_margin, reward_chosen, reward_rejected, loss, got f1",
+            + " reward_margin, reward_chosen, reward_rejected, loss, exact_match, gsm8k, rouge_l, wer, got f1",
+        "evaluate: {metrics: [wer]} | evaluate.metrics: those that compare texts (exact_match,"
+            + " gsm8k, rouge_l, wer) need references: model.task text-generation with"
+            + " data.text_pair or a data.formatting with replies, or text2text-generation, got"
+            + " [wer]",
+        "evaluate: {generate: {max_examples: -1}} | evaluate.generate.max_examples: must be 0"
+            + " (all) or above, got -1",
         "peft: {peft_type: LORRA} | peft.peft_type: no method has this name; did you mean LORA?, got \"LORRA\"",
         "peft: {target_modules: 7} | peft.target_modules: must be a list of module names or one"
             + " string, got 7",
@@ -147,6 +153,29 @@ class RecipeReaderTest {
       })
   void oneMistakeIsNamed(String line, String expected) {
     assertThat(problems(DATA + line)).containsExactly("r.yaml:2: " + expected);
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "data: {train: a, test: b, formatting: chatty} | data.formatting: must be one of alpaca,"
+            + " columns, messages, prompt-completion, sharegpt, text, got chatty",
+        "data: {train: a, test: b, formatting: alpaca} | data.formatting: is for model.task"
+            + " text-generation and text2text-generation, got text-classification, got alpaca",
+        "data: {train: a, test: b, columns: {prompt: q}} | data.columns: formatting columns has its"
+            + " columns in text and text_pair, got {prompt=q}",
+        "data: {train: a, test: b, chat_template: jinja} | data.chat_template: must be auto,"
+            + " chatml, llama-3, llama-2, gemma, phi-3, zephyr, got jinja",
+        "data: {train: a, test: b, train_on_prompt: true} | data.train_on_prompt: is for model.task"
+            + " text-generation, got text-classification, got true",
+        "data: {train: a, test: b, packing: true} | data.packing: is for model.task"
+            + " text-generation, got text-classification, got true",
+        "data: {train: a, test: b, target_tokenizer: /t} | data.target_tokenizer: is for model.task"
+            + " text2text-generation, got text-classification, got /t",
+      })
+  void oneMistakeOfTheDataIsNamed(String line, String expected) {
+    assertThat(problems(line)).containsExactly("r.yaml:1: " + expected);
   }
 
   @Test

@@ -32,7 +32,8 @@ class RecipeTest {
         preference: {loss_type: robust, beta: 0.2, label_smoothing: 0.1, reference_free: true,
           rpo_alpha: 0.5, max_prompt_length: 40}}
       data: {train: /a, test: /b, format: csv, options: {header: true, sep: ;}, text: t,
-        text_pair: u, rejected: v, image: i, audio: a, label: y, labels: [p, q, r]}
+        text_pair: u, rejected: v, image: i, audio: a, label: y, labels: [p, q, r],
+        chat_template: chatml}
       clients: {partition: quantity, column: c, count: 21, concentration: 0.6, labels_per_client: 3,
         min_examples: 2}
       peft: {peft_type: LORA, r: 9, lora_alpha: 17, lora_dropout: 0.1, target_modules: all-linear,
@@ -57,7 +58,8 @@ class RecipeTest {
       aggregate: {method: ties, weighting: uniform, proximal_mu: 0.02, density: 0.3, lambda: 0.5}
       server: {optimizer: yogi, learning_rate: 0.5, momentum: 0.1, beta1: 0.8, beta2: 0.98,
         tau: 0.01}
-      evaluate: {every: 2, metrics: [mcc], references: [central], per_client: true}
+      evaluate: {every: 2, metrics: [mcc], references: [central], per_client: true,
+        generate: {every: 3, max_examples: 9, settings: {num_beams: 2}}}
       spark: {master: yarn, conf: {spark.ui.enabled: true}, task_cpus: 2}
       """;
 
@@ -83,6 +85,11 @@ class RecipeTest {
     assertThat(defaults.keySet())
         .filteredOn(key -> changed.getOrDefault(key, "").equals(defaults.get(key)))
         .containsExactlyInAnyOrder(
+            "data.target_tokenizer",
+            "data.formatting",
+            "data.columns",
+            "data.train_on_prompt",
+            "data.packing",
             "peft.peft_type",
             "peft.lora_bias",
             "rounds.participation",
@@ -97,6 +104,25 @@ class RecipeTest {
                 .model()
                 .preference())
         .isEqualTo(new PreferenceConfig("auto", 0.1, 0, 2, 3, false, 0, 0));
+  }
+
+  @Test
+  void layoutsOfRowsAreForTasksThatMakeText() {
+    Recipe recipe =
+        read(
+            "data: {train: a, test: b, formatting: sharegpt, columns: {conversations: talk},"
+                + " train_on_prompt: true, packing: true}\nmodel: {task: text-generation}\n"
+                + "clients: {partition: iid}");
+    assertThat(recipe.data().column("conversations")).isEqualTo("talk");
+    assertThat(recipe.data().column("from")).isEqualTo("from");
+    assertThat(recipe.data().packing()).isTrue();
+    assertThat(recipe.data().input("text-generation")).isEqualTo(DataConfig.TURNS);
+    assertThat(
+            read("data: {train: a, test: b, text_pair: p, target_tokenizer: t.json}\n"
+                    + "model: {task: text2text-generation}\nclients: {partition: iid}")
+                .data()
+                .targetTokenizer())
+        .isEqualTo(BASE.resolve("t.json").toString());
   }
 
   @Test
@@ -147,7 +173,13 @@ class RecipeTest {
               odd,
               "sound",
               odd,
-              List.of(odd));
+              List.of(odd),
+              "",
+              "columns",
+              Map.of(),
+              "auto",
+              false,
+              false);
       Recipe changed = recipe.withPlaces(recipe.run(), recipe.model(), data);
 
       assertThat(read(RecipeWriter.write(changed))).as(odd).isEqualTo(changed);

@@ -62,6 +62,7 @@ class PackageDirectionTest {
     table.put(
         "core.generate",
         List.of("core.model", "core.io", "core.engine", "core.random", "core.error", DJL, JACKSON));
+    table.put("core.metric", List.of("core.error"));
     table.put("core.text", List.of("core.io", "core.error", DJL, JACKSON));
     table.put("core.media", List.of("core.io", "core.model", "core.error", JACKSON));
     table.put(
@@ -189,6 +190,8 @@ class PackageDirectionTest {
         "federated.config",
         List.of(
             "core.error",
+            "core.metric",
+            "core.text",
             "core.peft",
             "core.train",
             "merge.compress",

@@ -5,10 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,6 +18,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.sparkpeft.federated.cli.JobMain;
 import org.sparkpeft.tests.support.Project;
+import org.sparkpeft.tests.support.Said;
 
 /** A Llama tuned on the speeches of some characters, each of whom is a client. */
 class LanguageModelRunTest {
@@ -103,16 +102,7 @@ class LanguageModelRunTest {
   private static JsonNode generated(String[] command, String... more) throws IOException {
     List<String> arguments = new ArrayList<>(List.of(command));
     arguments.addAll(List.of(more));
-    arguments.add("--json");
-    PrintStream usual = System.out;
-    ByteArrayOutputStream said = new ByteArrayOutputStream();
-    try (PrintStream caught = new PrintStream(said, true, StandardCharsets.UTF_8)) {
-      System.setOut(caught);
-      JobMain.main(arguments.toArray(String[]::new));
-    } finally {
-      System.setOut(usual);
-    }
-    return JSON.readTree(said.toByteArray());
+    return Said.json(arguments.toArray(String[]::new));
   }
 
   @Test

@@ -1,0 +1,113 @@
+package org.sparkpeft.federated.client;
+
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import org.sparkpeft.core.generate.Generated;
+import org.sparkpeft.core.generate.GenerationConfig;
+import org.sparkpeft.core.io.ModelDirectory;
+import org.sparkpeft.core.metric.TextMetric;
+import org.sparkpeft.core.metric.TextScores;
+import org.sparkpeft.core.train.AdapterStack;
+
+/**
+ * Generates for test rows where they are, and compares what is said with what should have been.
+ * Texts are generated in blocks that depend on the rows only and compared in exact counts, so the
+ * result does not depend on how Spark ran it.
+ */
+public final class TextEvaluationJob {
+  private static final String MAX_LENGTH = "max_length";
+
+  private TextEvaluationJob() {}
+
+  /**
+   * The settings that rows are generated with.
+   *
+   * @param settings of {@code generation_config.json}, in place of the model's own; where neither
+   *     says how long a text may get, it is {@code max_length} of the task
+   * @throws org.sparkpeft.core.error.ConfigException if there is no such setting, or not such a
+   *     value
+   */
+  public static GenerationConfig config(RuntimeSpec runtime, Map<String, ?> settings) {
+    ModelDirectory directory = ModelDirectory.resolve(runtime.model());
+    TreeMap<String, Object> all = new TreeMap<>(settings);
+    boolean own =
+        directory
+            .generationConfig()
+            .map(file -> file.hasNonNull(MAX_LENGTH) || file.hasNonNull("max_new_tokens"))
+            .orElse(false);
+    if (!own && !settings.containsKey(MAX_LENGTH) && !settings.containsKey("max_new_tokens")) {
+      all.put(MAX_LENGTH, runtime.task().maxLength());
+    }
+    return GenerationConfig.of(directory, all);
+  }
+
+  /**
+   * Generates for each row and compares.
+   *
+   * @param settings as {@link #config} takes them
+   * @return counts over all rows
+   */
+  public static TextScores run(
+      ReferenceTexts texts,
+      StackedAdapters adapters,
+      List<TextMetric> metrics,
+      Map<String, ?> settings) {
+    config(adapters.runtime(), settings);
+    TreeMap<String, Object> chosen = new TreeMap<>(settings);
+    ArrayList<TextMetric> wanted = new ArrayList<>(metrics);
+    List<byte[]> counted =
+        texts.blocks().map(block -> scores(block, adapters, wanted, chosen).toBytes()).collect();
+    TextScores sum = TextScores.of(metrics);
+    for (byte[] block : counted) {
+      sum = sum.plusBytes(block);
+    }
+    return sum;
+  }
+
+  private record Asked(int[] prompt, String reference) {}
+
+  private static TextScores scores(
+      byte[] block,
+      StackedAdapters adapters,
+      List<TextMetric> metrics,
+      Map<String, Object> settings) {
+    RuntimeSpec runtime = adapters.runtime();
+    ExecutorRuntime here = ExecutorRuntime.of(runtime);
+    AdapterStack stack = adapters.stack();
+    TextEncoder encoder = here.textEncoder();
+    GenerationConfig config = config(runtime, settings);
+    int room = room(runtime, config);
+    TextScores scores = TextScores.of(metrics);
+    List<Asked> asked = new ArrayList<>();
+    for (RawExample row : ReferenceTexts.rows(block)) {
+      int[] prompt = encoder.asked(row);
+      String reference = TextEncoder.reference(row);
+      if (prompt.length == 0 || prompt.length > room) {
+        scores = scores.with("", reference);
+      } else {
+        asked.add(new Asked(prompt, reference));
+      }
+    }
+    // Prompts of like length share batches; the sort is stable, so the batches are the same always.
+    asked.sort(Comparator.comparingInt(one -> one.prompt().length));
+    List<int[]> prompts = asked.stream().map(Asked::prompt).toList();
+    List<List<Generated>> said = here.model().generate(stack, prompts, config, encoder::decode);
+    for (int i = 0; i < said.size(); i++) {
+      scores = scores.with(encoder.decode(said.get(i).get(0).tokens()), asked.get(i).reference());
+    }
+    return scores;
+  }
+
+  /** The longest prompt of a decoder that leaves room for an answer; nothing is said to others. */
+  private static int room(RuntimeSpec runtime, GenerationConfig config) {
+    boolean together = !runtime.task().task().equals("text2text-generation");
+    int fresh = config.length().maxNewTokens();
+    if (!together) {
+      return Integer.MAX_VALUE;
+    }
+    return fresh > 0 ? runtime.task().maxLength() : config.length().maxLength() - 1;
+  }
+}

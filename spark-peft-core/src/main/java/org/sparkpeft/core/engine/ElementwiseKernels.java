@@ -35,18 +35,28 @@ public final class ElementwiseKernels {
                 + "    first, second, = torch.chunk(x, 2, -1)\n"
                 + "    swapped = torch.cat([second, first], -1)\n"
                 + "    return torch.addcmul(torch.mul(x, cos), swapped, sin, value=1)\n");
+    static final PtSymbolBlock ADD_AT =
+        load(
+            "  def forward(self: __torch__.Kernel,\n    x: Tensor,\n    places: Tensor,\n"
+                + "    values: Tensor) -> Tensor:\n"
+                + "    return torch.scatter_add(x, 0, places, values)\n");
     static final Map<Float, PtSymbolBlock> RMS_NORMS = new ConcurrentHashMap<>();
 
     static PtSymbolBlock load(String source) {
       return AttentionKernel.load(MANAGER, source);
     }
 
-    /** The length of a row needs one reading of it, forward and backward. */
+    /**
+     * The square is a product with a constant, once for its value and twice for its derivative,
+     * which is then one product.
+     */
     static PtSymbolBlock rmsNorm(float epsilon) {
       return load(
           "  def forward(self: __torch__.Kernel,\n    x: Tensor,\n    weight: Tensor) -> Tensor:\n"
-              + "    length = torch.linalg_vector_norm(x, 2, [-1], True)\n"
-              + "    mean = torch.div(torch.mul(length, length), torch.size(x, -1))\n"
+              + "    square = torch.sum(torch.mul(x, torch.detach(x)), [-1], True)\n"
+              + "    twice = torch.mul(square, 2)\n"
+              + "    exact = torch.sub(twice, torch.detach(square))\n"
+              + "    mean = torch.div(exact, torch.size(x, -1))\n"
               + "    scale = torch.rsqrt(torch.add(mean, "
               + Float.toString(epsilon)
               + "))\n"
@@ -85,6 +95,17 @@ public final class ElementwiseKernels {
    */
   public static NDArray rotate(NDArray x, NDArray cos, NDArray sin) {
     return run(Shared.ROTATE, new NDList(x, cos, sin));
+  }
+
+  /**
+   * A copy of {@code x} with values added to some of its entries.
+   *
+   * @param x {@code [size]}
+   * @param places {@code [k]}, different entries, int64
+   * @param values {@code [k]}
+   */
+  public static NDArray addAt(NDArray x, NDArray places, NDArray values) {
+    return run(Shared.ADD_AT, new NDList(x, places, values));
   }
 
   private static NDArray run(PtSymbolBlock block, NDList inputs) {

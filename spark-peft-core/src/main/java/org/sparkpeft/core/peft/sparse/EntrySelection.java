@@ -32,7 +32,8 @@ final class EntrySelection {
     for (int i = 0; i < scores.length; i++) {
       above += scores[i] > threshold && !excluded.get(i) ? 1 : 0;
     }
-    Integer[] chosen = new Integer[wanted];
+    // Sorted as one number: the score's falling bits, then the index.
+    long[] chosen = new long[wanted];
     int first = 0;
     int tied = above;
     for (int i = 0; i < scores.length && (first < above || tied < wanted); i++) {
@@ -40,13 +41,13 @@ final class EntrySelection {
         continue;
       }
       if (scores[i] > threshold) {
-        chosen[first++] = i;
+        chosen[first++] = (~key(scores[i]) & 0xFFFFFFFFL) << 31 | i;
       } else if (scores[i] == threshold && tied < wanted) {
         chosen[tied++] = i;
       }
     }
-    Arrays.sort(chosen, 0, above, (a, b) -> Float.compare(scores[b] + 0f, scores[a] + 0f));
-    return Arrays.stream(chosen).mapToInt(Integer::intValue).toArray();
+    Arrays.sort(chosen, 0, above);
+    return Arrays.stream(chosen).mapToInt(entry -> (int) (entry & Integer.MAX_VALUE)).toArray();
   }
 
   /** The score that {@code wanted} entries reach: two counting passes over halves of its bits. */

@@ -1,10 +1,6 @@
 package org.sparkpeft.core.peft.sparse;
 
-import java.util.ArrayList;
 import java.util.BitSet;
-import java.util.Comparator;
-import java.util.List;
-import java.util.PriorityQueue;
 
 /**
  * SM3 (Anil et al. 2019, arXiv 1901.11150) on some entries of a matrix: one accumulator for each
@@ -93,46 +89,24 @@ final class Sm3 {
     return index % columns.length;
   }
 
-  private record Entry(double score, int index) {}
-
-  /** Best last, so that a queue has the worst in front. */
-  private static final Comparator<Entry> ORDER =
-      Comparator.comparingDouble(Entry::score)
-          .thenComparing(Comparator.comparingInt(Entry::index).reversed());
-
   /** The entries with the largest products, never holding more than {@code count} of them. */
   int[] grow(BitSet excluded, int count) {
-    PriorityQueue<Entry> best = new PriorityQueue<>(Math.max(1, count), ORDER);
+    TopEntries best = new TopEntries(count);
     double widest = 0;
     for (double column : columns) {
       widest = Math.max(widest, column);
     }
-    for (int i = 0; i < rows.length && count > 0; i++) {
-      Entry worst = best.peek();
-      if (worst != null && best.size() == count && rows[i] * widest <= worst.score()) {
+    for (int i = 0; i < rows.length; i++) {
+      if (best.refuses(rows[i] * widest)) {
         continue;
       }
       for (int j = 0; j < columns.length; j++) {
         int index = i * columns.length + j;
         if (!excluded.get(index)) {
-          offer(best, rows[i] * columns[j], index, count);
+          best.offer(rows[i] * columns[j], index);
         }
       }
     }
-    List<Entry> chosen = new ArrayList<>(best);
-    chosen.sort(ORDER.reversed());
-    return chosen.stream().mapToInt(Entry::index).toArray();
-  }
-
-  private static void offer(PriorityQueue<Entry> best, double score, int index, int count) {
-    if (best.size() < count) {
-      best.add(new Entry(score, index));
-      return;
-    }
-    Entry worst = best.peek();
-    if (worst != null && score > worst.score()) {
-      best.poll();
-      best.add(new Entry(score, index));
-    }
+    return best.take();
   }
 }

@@ -12,6 +12,7 @@ import java.util.SortedMap;
 import java.util.function.ToIntFunction;
 import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
+import org.sparkpeft.core.engine.ElementwiseKernels;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.DType;
 import org.sparkpeft.core.io.TensorData;
@@ -130,8 +131,7 @@ final class SparseDelta {
       NDArray weight, NDArray indices, NDArray values, TuningContext context) {
     NDArray flat = weight.reshape(-1);
     flat.attach(context.manager());
-    NDArray sum = values.add(flat.gather(indices, 0)); // [k]
-    return flat.scatter(indices, sum, 0).reshape(weight.getShape());
+    return ElementwiseKernels.addAt(flat, indices, values).reshape(weight.getShape());
   }
 
   /** The matrix that has {@code values [k]} at {@code indices} and zeros elsewhere. */

@@ -26,7 +26,7 @@ import org.sparkpeft.core.error.Problems;
  * @param warmupRatio fraction of the schedule spent rising linearly from 0
  * @param lengthBuckets group examples of similar length in batches, which saves computing padding
  * @param gradientCheckpointing keep each layer's input alone and compute the layer a second time in
- *     the backward pass: much less memory for about a third more time, and the same result
+ *     the backward pass: much less memory for half to nine tenths more time, and the same result
  * @param clientsPerPass clients that share passes through the base; how many changes the last bits
  *     of a result and nothing else
  */

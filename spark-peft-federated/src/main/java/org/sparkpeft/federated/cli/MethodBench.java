@@ -45,13 +45,13 @@ final class MethodBench {
   private static final String LORA = "LORA";
 
   /** How often a method and LoRA are timed in turns; the fastest of each step counts. */
-  private static final int TURNS = 3;
+  private static final int TURNS = 2;
 
-  /**
-   * Steps of a turn; the first, which sets up, is not timed. Enough for what some methods do every
-   * 20 steps.
-   */
-  private static final int TURN_STEPS = 21;
+  /** Steps at the start of a turn, in which some methods do what they do once; not timed. */
+  private static final int SETTLING = 10;
+
+  /** Steps of a turn: those timed have one of everything that methods do every 20 steps. */
+  private static final int TURN_STEPS = SETTLING + 20;
 
   private final Recipe recipe;
   private final RuntimeSpec runtime;
@@ -135,10 +135,12 @@ final class MethodBench {
       keepFastest(loras, TimedTraining.run(lora, config, train, seed(), TURN_STEPS).millis());
       keepFastest(own, TimedTraining.run(model, config, train, seed(), TURN_STEPS).millis());
     }
-    double seconds = Arrays.stream(own).skip(1).average().orElseThrow() * 1e-3;
-    row.put("seconds_per_step", seconds);
-    row.put(
-        "step_vs_lora", seconds / (Arrays.stream(loras).skip(1).average().orElseThrow() * 1e-3));
+    row.put("seconds_per_step", mean(own) * 1e-3);
+    row.put("step_vs_lora", mean(own) / mean(loras));
+  }
+
+  private static double mean(double[] millis) {
+    return Arrays.stream(millis).skip(SETTLING).average().orElseThrow();
   }
 
   private static void keepFastest(double[] fastest, double[] millis) {

@@ -69,23 +69,34 @@ class RotaryConfigTest {
           .isCloseTo(expected.get("attention_scaling").doubleValue(), Offset.offset(1e-7));
       try (NDManager step = CPU.newManager()) {
         Rotary rotary = config.at(step, new int[][] {positions});
-        checkAngles(table.getKey(), expected.get("cos"), rotary.cos(), positions, wanted);
-        checkAngles(table.getKey(), expected.get("sin"), rotary.sin(), positions, wanted);
+        checkAngles(table.getKey(), expected.get("cos"), rotary.cos(), 1, positions, wanted);
+        checkAngles(table.getKey(), expected.get("sin"), rotary.sin(), -1, positions, wanted);
       }
     }
   }
 
-  /** Rounding of a frequency counts as often as there are positions. */
+  /**
+   * Rounding of a frequency counts as often as there are positions.
+   *
+   * @param sign of the first half of a head
+   */
   private static void checkAngles(
-      String name, JsonNode expected, NDArray actual, int[] positions, float[] frequencies) {
+      String name,
+      JsonNode expected,
+      NDArray actual,
+      int sign,
+      int[] positions,
+      float[] frequencies) {
     float[] values = actual.toFloatArray();
     int half = frequencies.length;
     for (int p = 0; p < positions.length; p++) {
       float[] row = floats(expected.get(p)); // each half of a head has the same angles
-      for (int i = 0; i < half; i++) {
-        assertThat(values[p * half + i])
-            .as("%s, position %d, pair %d", name, positions[p], i)
-            .isCloseTo(row[i], Offset.offset(1e-6f + 3e-7f * positions[p] * frequencies[i]));
+      for (int i = 0; i < 2 * half; i++) {
+        assertThat(values[p * 2 * half + i])
+            .as("%s, position %d, entry %d", name, positions[p], i)
+            .isCloseTo(
+                (i < half ? sign : 1) * row[i],
+                Offset.offset(1e-6f + 3e-7f * positions[p] * frequencies[i % half]));
       }
     }
   }

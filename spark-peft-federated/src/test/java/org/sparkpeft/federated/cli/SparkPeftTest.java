@@ -217,7 +217,7 @@ class SparkPeftTest {
     List<List<String>> commands = new ArrayList<>();
     collect(line().commandLine(), List.of(), commands);
 
-    assertThat(commands).hasSize(23);
+    assertThat(commands).hasSize(24);
     for (List<String> command : commands) {
       List<String> arguments = new ArrayList<>(command);
       arguments.add("--help");

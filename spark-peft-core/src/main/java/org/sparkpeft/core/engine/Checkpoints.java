@@ -69,6 +69,11 @@ final class Checkpoints {
     }
   }
 
+  /** Takes the layers' outputs back from whoever has them now. */
+  void keepOutputs() {
+    segments.forEach(segment -> segment.output.attach(segment.step));
+  }
+
   /** Goes on from the outputs' gradients to those of everything that the layers read. */
   void backward() {
     for (int i = segments.size() - 1; i >= 0; i--) {

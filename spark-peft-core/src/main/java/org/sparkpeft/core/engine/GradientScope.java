@@ -76,6 +76,9 @@ public final class GradientScope implements AutoCloseable {
     if (reaches(loss)) {
       addGradients(loss, more);
     }
+    if (checkpoints != null) {
+      checkpoints.keepOutputs(); // What is above may own the last one.
+    }
     above.close();
     if (checkpoints != null) {
       checkpoints.backward();

@@ -463,7 +463,8 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
 
     /** Mean over tokens, padding left out, of {@code |delta| / |plain|}; not differentiated. */
     private static NDArray ratio(NDArray delta, NDArray plain, ModelInput batch) {
-      NDArray ratios = length(delta).div(length(plain)); // [batch, seq]
+      // Where padding has no embedding, as in many decoders, both are zero.
+      NDArray ratios = length(delta).div(length(plain).maximum(Float.MIN_NORMAL)); // [batch, seq]
       Shape shape = ratios.getShape();
       boolean tokens =
           shape.dimension() == 2 && shape.get(0) == batch.size() && shape.get(1) == batch.width();

@@ -175,8 +175,9 @@ class GradientCheckpointingTest {
         assertThat(largest).as("gradient on " + fixture).isPositive();
       }
       // SpIEL-MA's own optimiser divides by the gradient's size, and so magnifies rounding.
+      // DeBERTa's last digits are others to begin with, see above; MoLA's gates magnify that.
       boolean rough = type.equals("SPIEL_MA") || fixture.startsWith("deberta");
-      double tolerance = rough ? 3e-5 : 3e-6;
+      double tolerance = rough ? (type.equals("MOLA") ? 1e-4 : 3e-5) : 3e-6;
       for (int i = 0; i < values.length; i++) {
         assertThat(found[i])
             .as("%s, entry %d of %s", fixture, i, model.layout())

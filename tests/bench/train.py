@@ -39,6 +39,7 @@ def options():
     parser.add_argument("--length", type=int, default=64, help="tokens; with --data, at most")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=10, help="updates of a turn")
+    parser.add_argument("--warmup", type=int, default=20, help="updates of a turn before those")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--data", help="CSV or JSON lines with labels, instead of made-up tokens")
@@ -108,7 +109,7 @@ class Python:
         tuned = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(tuned, lr=1e-4)
         self.tuned = tuned
-        for _ in range(3):
+        for _ in range(args.warmup):
             self.step()
 
     def step(self):
@@ -145,7 +146,13 @@ def steps(args):
     ours, theirs = [], []
     for turn in range(args.turns):
         row = spark_peft(
-            args, "--steps", str(args.steps), "--set", f"peft.target_modules=[{names}]"
+            args,
+            "--steps",
+            str(args.steps),
+            "--warmup",
+            str(args.warmup),
+            "--set",
+            f"peft.target_modules=[{names}]",
         )
         ours.append(row["step_ms"])
         theirs.append(statistics.median(python.step() for _ in range(args.steps)))

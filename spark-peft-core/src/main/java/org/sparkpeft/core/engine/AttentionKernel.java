@@ -1,15 +1,7 @@
 package org.sparkpeft.core.engine;
 
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
-import ai.djl.pytorch.engine.PtNDManager;
-import ai.djl.pytorch.engine.PtSymbolBlock;
-import ai.djl.pytorch.jni.IValueUtils;
-import ai.djl.pytorch.jni.JniUtils;
-import java.io.ByteArrayInputStream;
-import java.io.IOException;
-import java.io.UncheckedIOException;
 
 /**
  * Multi-head attention as one fused call, {@code softmax(q kT / sqrt(d) + mask) v} for each head.
@@ -17,9 +9,9 @@ import java.io.UncheckedIOException;
  * Differentiable. Immutable; may be used by several threads.
  */
 public final class AttentionKernel implements AutoCloseable {
-  private final PtSymbolBlock masked;
-  private final PtSymbolBlock unmasked;
-  private final PtSymbolBlock causal;
+  private final ScriptKernel masked;
+  private final ScriptKernel unmasked;
+  private final ScriptKernel causal;
 
   /**
    * Form of an attention.
@@ -55,9 +47,9 @@ public final class AttentionKernel implements AutoCloseable {
    * @param manager owner of the kernel's memory
    */
   public AttentionKernel(NDManager manager, Form form) {
-    this.masked = load(manager, source(form, Mask.GIVEN));
-    this.unmasked = load(manager, source(form, Mask.NONE));
-    this.causal = load(manager, source(form, Mask.CAUSAL));
+    this.masked = new ScriptKernel(manager, source(form, Mask.GIVEN));
+    this.unmasked = new ScriptKernel(manager, source(form, Mask.NONE));
+    this.causal = new ScriptKernel(manager, source(form, Mask.CAUSAL));
   }
 
   /**
@@ -67,7 +59,7 @@ public final class AttentionKernel implements AutoCloseable {
    * @return {@code [batch, seq, heads * headSize]}
    */
   public NDArray apply(NDArray q, NDArray k, NDArray v) {
-    return run(unmasked, new NDList(q, k, v));
+    return unmasked.run(q, k, v);
   }
 
   /**
@@ -75,28 +67,12 @@ public final class AttentionKernel implements AutoCloseable {
    * [batch, heads, seq, keys]}, added to the scores: 0 to attend, a large negative number not to.
    */
   public NDArray apply(NDArray q, NDArray k, NDArray v, NDArray mask) {
-    return run(masked, new NDList(q, k, v, mask));
+    return masked.run(q, k, v, mask);
   }
 
   /** Each query attends to the keys up to its own place; there are as many keys as queries. */
   public NDArray causal(NDArray q, NDArray k, NDArray v) {
-    return run(causal, new NDList(q, k, v));
-  }
-
-  private static NDArray run(PtSymbolBlock block, NDList inputs) {
-    // Per thread: without it the first calls run other code than later ones, with other bits.
-    JniUtils.setGraphExecutorOptimize(false);
-    return IValueUtils.forward(block, inputs, true).singletonOrThrow();
-  }
-
-  static PtSymbolBlock load(NDManager manager, String source) {
-    byte[] archive = TorchScriptArchive.of(source);
-    try {
-      return JniUtils.loadModule(
-          (PtNDManager) manager, new ByteArrayInputStream(archive), false, false);
-    } catch (IOException e) {
-      throw new UncheckedIOException("cannot happen in memory", e);
-    }
+    return causal.run(q, k, v);
   }
 
   private enum Mask {

@@ -1,13 +1,7 @@
 package org.sparkpeft.core.engine;
 
-import ai.djl.Device;
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDList;
-import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.Shape;
-import ai.djl.pytorch.engine.PtSymbolBlock;
-import ai.djl.pytorch.jni.IValueUtils;
-import ai.djl.pytorch.jni.JniUtils;
 
 /**
  * Cross entropy of classes given by number, which needs no matrix of one-hot rows. Differentiable.
@@ -22,24 +16,17 @@ public final class CrossEntropyKernel {
           + ") -> Tensor:\n"
           + "    return torch.cross_entropy_loss(logits, labels, None, 0, -100)\n";
 
-  private final PtSymbolBlock block;
+  private final ScriptKernel kernel = ScriptKernel.shared(SOURCE);
 
-  /** One for each device would be needed only if it held tensors; it holds none. */
   private static final class Shared {
-    static final CrossEntropyKernel KERNEL =
-        new CrossEntropyKernel(NDManager.newBaseManager(Device.cpu(), TorchEngine.NAME));
+    static final CrossEntropyKernel KERNEL = new CrossEntropyKernel();
   }
+
+  private CrossEntropyKernel() {}
 
   /** The kernel that all tasks of a JVM share; lives as long as the JVM. */
   public static CrossEntropyKernel shared() {
     return Shared.KERNEL;
-  }
-
-  /**
-   * @param manager owner of the kernel's memory
-   */
-  private CrossEntropyKernel(NDManager manager) {
-    this.block = AttentionKernel.load(manager, SOURCE);
   }
 
   /**
@@ -50,8 +37,7 @@ public final class CrossEntropyKernel {
    * @return {@code [rows]}
    */
   public NDArray apply(NDArray logits, long[] labels) {
-    JniUtils.setGraphExecutorOptimize(false);
     NDArray numbers = logits.getManager().create(labels, new Shape(labels.length));
-    return IValueUtils.forward(block, new NDList(logits, numbers), true).singletonOrThrow();
+    return kernel.run(logits, numbers);
   }
 }

@@ -1,12 +1,6 @@
 package org.sparkpeft.core.engine;
 
-import ai.djl.Device;
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDList;
-import ai.djl.ndarray.NDManager;
-import ai.djl.pytorch.engine.PtSymbolBlock;
-import ai.djl.pytorch.jni.IValueUtils;
-import ai.djl.pytorch.jni.JniUtils;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
@@ -24,34 +18,29 @@ public final class ElementwiseKernels {
 
   /** Hold no tensors, so one of each serves every device; they live as long as the JVM. */
   private static final class Shared {
-    static final NDManager MANAGER = NDManager.newBaseManager(Device.cpu(), TorchEngine.NAME);
-    static final PtSymbolBlock SILU = load(ONE + "    return torch.silu(x)\n");
-    static final PtSymbolBlock GELU_TANH =
-        load(ONE + "    return torch.gelu(x, approximate=\"tanh\")\n");
-    static final PtSymbolBlock ROTATE =
-        load(
+    static final ScriptKernel SILU = ScriptKernel.shared(ONE + "    return torch.silu(x)\n");
+    static final ScriptKernel GELU_TANH =
+        ScriptKernel.shared(ONE + "    return torch.gelu(x, approximate=\"tanh\")\n");
+    static final ScriptKernel ROTATE =
+        ScriptKernel.shared(
             "  def forward(self: __torch__.Kernel,\n    x: Tensor,\n    cos: Tensor,\n"
                 + "    sin: Tensor) -> Tensor:\n"
                 + "    first, second, = torch.chunk(x, 2, -1)\n"
                 + "    swapped = torch.cat([second, first], -1)\n"
                 + "    return torch.addcmul(torch.mul(x, cos), swapped, sin, value=1)\n");
-    static final PtSymbolBlock ADD_AT =
-        load(
+    static final ScriptKernel ADD_AT =
+        ScriptKernel.shared(
             "  def forward(self: __torch__.Kernel,\n    x: Tensor,\n    places: Tensor,\n"
                 + "    values: Tensor) -> Tensor:\n"
                 + "    return torch.scatter_add(x, 0, places, values)\n");
-    static final Map<Float, PtSymbolBlock> RMS_NORMS = new ConcurrentHashMap<>();
-
-    static PtSymbolBlock load(String source) {
-      return AttentionKernel.load(MANAGER, source);
-    }
+    static final Map<Float, ScriptKernel> RMS_NORMS = new ConcurrentHashMap<>();
 
     /**
      * The square is a product with a constant, once for its value and twice for its derivative,
      * which is then one product.
      */
-    static PtSymbolBlock rmsNorm(float epsilon) {
-      return load(
+    static ScriptKernel rmsNorm(float epsilon) {
+      return ScriptKernel.shared(
           "  def forward(self: __torch__.Kernel,\n    x: Tensor,\n    weight: Tensor) -> Tensor:\n"
               + "    square = torch.sum(torch.mul(x, torch.detach(x)), [-1], True)\n"
               + "    twice = torch.mul(square, 2)\n"
@@ -66,12 +55,12 @@ public final class ElementwiseKernels {
 
   /** {@code x sigmoid(x)}. */
   public static NDArray silu(NDArray x) {
-    return run(Shared.SILU, new NDList(x));
+    return Shared.SILU.run(x);
   }
 
   /** {@code x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))}. */
   public static NDArray geluTanh(NDArray x) {
-    return run(Shared.GELU_TANH, new NDList(x));
+    return Shared.GELU_TANH.run(x);
   }
 
   /**
@@ -81,8 +70,8 @@ public final class ElementwiseKernels {
    * @param weight {@code [size]}
    */
   public static NDArray rmsNorm(NDArray x, NDArray weight, float epsilon) {
-    PtSymbolBlock block = Shared.RMS_NORMS.computeIfAbsent(epsilon, Shared::rmsNorm);
-    return run(block, new NDList(x, weight));
+    ScriptKernel block = Shared.RMS_NORMS.computeIfAbsent(epsilon, Shared::rmsNorm);
+    return block.run(x, weight);
   }
 
   /**
@@ -94,7 +83,7 @@ public final class ElementwiseKernels {
    * @param sin shaped as {@code cos}, negative in the first half
    */
   public static NDArray rotate(NDArray x, NDArray cos, NDArray sin) {
-    return run(Shared.ROTATE, new NDList(x, cos, sin));
+    return Shared.ROTATE.run(x, cos, sin);
   }
 
   /**
@@ -105,11 +94,6 @@ public final class ElementwiseKernels {
    * @param values {@code [k]}
    */
   public static NDArray addAt(NDArray x, NDArray places, NDArray values) {
-    return run(Shared.ADD_AT, new NDList(x, places, values));
-  }
-
-  private static NDArray run(PtSymbolBlock block, NDList inputs) {
-    JniUtils.setGraphExecutorOptimize(false); // the same code, and bits, in every call
-    return IValueUtils.forward(block, inputs, true).singletonOrThrow();
+    return Shared.ADD_AT.run(x, places, values);
   }
 }

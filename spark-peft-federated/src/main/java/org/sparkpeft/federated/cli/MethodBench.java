@@ -6,6 +6,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.OptionalLong;
 import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.peft.PeftConfig;
@@ -27,7 +28,7 @@ import org.sparkpeft.merge.compress.PayloadHeader;
 /**
  * Trains one method after another on the same examples, in the same order, for as many steps, and
  * measures. Steps are timed in turns with LoRA's, so that what else the machine does falls on both;
- * memory is counted, see {@link TrainingMemory}. LoRA goes first.
+ * memory is that of {@link TrainingMemory}. LoRA goes first.
  */
 final class MethodBench {
   static final List<String> COLUMNS =
@@ -100,11 +101,7 @@ final class MethodBench {
     ParameterVector start = model.initialParameters(seed());
     row.put("trainable", model.layout().size());
     LocalResult result = train(model, start, rate, steps);
-    double memory =
-        TrainingMemory.of(recipe.train(), model.layout(), false).total()
-            + TrainingMemory.activations(
-                    model, recipe.train().batchSize(), recipe.train().gradientCheckpointing())
-                .orElse(0);
+    double memory = memory(model);
     if (Double.isNaN(loraMemory)) {
       loraMemory = memory;
     }
@@ -120,8 +117,20 @@ final class MethodBench {
             .encode(result.parameters().minus(start), PayloadHeader.of(0, "bench", model.layout()));
     row.put("uplink_kb", payload.length / 1e3);
     time(row, model, rate);
-    row.put("memory_vs_lora", memory / loraMemory);
+    if (Double.isFinite(memory / loraMemory)) {
+      row.put("memory_vs_lora", memory / loraMemory);
+    }
     row.put("learning_rate", rate);
+  }
+
+  /** What training holds beside the base, in bytes; NaN where activations cannot be measured. */
+  private double memory(TunableModel model) {
+    TrainConfig config = recipe.train();
+    OptionalLong activations =
+        TrainingMemory.activations(model, config.batchSize(), config.gradientCheckpointing());
+    return activations.isPresent()
+        ? activations.getAsLong() + TrainingMemory.of(config, model.layout(), false).total()
+        : Double.NaN;
   }
 
   private void time(Map<String, Object> row, TunableModel model, double rate) {
@@ -167,7 +176,7 @@ final class MethodBench {
         """
         Each method is trained on the same examples in one place, %d steps of batches of %d, and
         scored on the test data. Steps are timed in turns with LoRA's; memory is what training
-        holds beside the base, counted: values, gradients, moments, activations of a full batch.
+        holds beside the base: values, gradients, moments, what a full batch keeps for its gradient.
         The rate is what suits the method, found on other rows. Recipe `%s`, `bin/spark-peft bench methods -c RECIPE --steps %d`.
 
         """

@@ -7,6 +7,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.stream.IntStream;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
@@ -114,13 +115,13 @@ final class TrainBench {
   private Map<String, Object> measure(TunableModel model, TokenExamples examples) {
     int size = recipe.train().batchSize() * recipe.train().gradientAccumulationSteps();
     int timed = steps > 0 ? steps : (examples.size() + size - 1) / size;
-    long before = resident("VmRSS:");
+    OptionalLong before = resident("VmRSS:");
     forgetPeak();
     if (warmup > 0) {
       train(model, examples, warmup);
     }
     TimedTraining run = train(model, examples, timed);
-    long peak = resident("VmHWM:");
+    OptionalLong peak = resident("VmHWM:");
     double[] millis = run.millis();
     double seconds = Arrays.stream(millis).sum() * 1e-3;
     Map<String, Object> row = new LinkedHashMap<>();
@@ -137,8 +138,8 @@ final class TrainBench {
     row.put("fastest_ms", sorted[0]);
     row.put("tokens_per_s", run.result().tokens() / seconds);
     row.put("examples_per_s", run.examples() / seconds);
-    row.put("before_mb", before / 1e3);
-    row.put("peak_mb", peak / 1e3);
+    before.ifPresent(kb -> row.put("before_mb", kb / 1e3));
+    peak.ifPresent(kb -> row.put("peak_mb", kb / 1e3));
     row.put("loss", run.result().meanLoss());
     return row;
   }
@@ -147,16 +148,15 @@ final class TrainBench {
     return TimedTraining.run(model, recipe.train(), examples, recipe.run().seed(), updates);
   }
 
-  /** A value of the process in kB; 0 where the system does not tell. */
-  private static long resident(String name) {
+  /** A value of the process in kB; empty where the system does not tell. */
+  private static OptionalLong resident(String name) {
     try (var lines = Files.lines(Path.of("/proc/self/status"))) {
       return lines
           .filter(line -> line.startsWith(name))
           .mapToLong(line -> Long.parseLong(line.replaceAll("\\D", "")))
-          .findFirst()
-          .orElse(0);
+          .findFirst();
     } catch (IOException e) {
-      return 0;
+      return OptionalLong.empty(); // not Linux
     }
   }
 

@@ -36,6 +36,7 @@ class EmbeddedSparkTest {
     assertThat(conf.get("spark.ui.enabled")).isEqualTo("false");
     assertThat(conf.get("spark.sql.shuffle.partitions")).isEqualTo("3");
     assertThat(conf.get("spark.serializer")).endsWith("KryoSerializer");
+    assertThat(conf.get("spark.cleaner.referenceTracking.blocking")).isEqualTo("false");
   }
 
   @Test

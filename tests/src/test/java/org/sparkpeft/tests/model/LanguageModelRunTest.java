@@ -105,6 +105,32 @@ class LanguageModelRunTest {
     return Said.json(arguments.toArray(String[]::new));
   }
 
+  /** Without settings the task is the model's, and the targets are its own queries and values. */
+  @Test
+  void itsUpdatesAreTimed() throws IOException {
+    String model = Project.shared("models/stories260K").toString();
+    JsonNode row =
+        Said.json(
+                "bench",
+                "train",
+                "--model",
+                model,
+                "--batch",
+                "2",
+                "--length",
+                "16",
+                "--steps",
+                "2",
+                "--warmup",
+                "0")
+            .get("rows")
+            .get(0);
+    assertThat(row.get("method").asText()).isEqualTo("LORA");
+    assertThat(row.get("step_ms").doubleValue()).isPositive();
+    // Random words: no better than guessing among 512, and far from certain of others.
+    assertThat(row.get("loss").doubleValue()).isBetween(Math.log(512), 30.0);
+  }
+
   @Test
   void onlyTheAnswerOfAPromptIsLearnt() throws IOException {
     JsonNode summary = train("text: begin, text_pair: end");

@@ -5,11 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.PrintStream;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -22,6 +19,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.federated.cli.JobMain;
 import org.sparkpeft.tests.support.DigitFiles;
 import org.sparkpeft.tests.support.Project;
+import org.sparkpeft.tests.support.Said;
 
 /** Models of images and of sound are tuned, evaluated, asked, compressed and resumed as others. */
 class MediaRunTest {
@@ -58,18 +56,6 @@ class MediaRunTest {
     JobMain.main(args.toArray(String[]::new));
   }
 
-  private static JsonNode asked(String... arguments) throws IOException {
-    PrintStream usual = System.out;
-    ByteArrayOutputStream said = new ByteArrayOutputStream();
-    try (PrintStream caught = new PrintStream(said, true, StandardCharsets.UTF_8)) {
-      System.setOut(caught);
-      JobMain.main(arguments);
-    } finally {
-      System.setOut(usual);
-    }
-    return JSON.readTree(said.toByteArray());
-  }
-
   @Test
   void aVisionTransformerLearnsDigits() throws IOException {
     for (String part : List.of("train", "test")) {
@@ -86,33 +72,26 @@ class MediaRunTest {
     assertThat(folder.resolve("run/merged/preprocessor_config.json")).exists();
 
     String run = folder.resolve("run").toString();
-    assertThat(asked("evaluate", "--run", run, "--json").get("accuracy"))
+    assertThat(Said.json("evaluate", "--run", run).get("accuracy"))
         .isEqualTo(summary.get("final.accuracy"));
     List<String> test = Files.readAllLines(folder.resolve("test.csv"));
     String image = folder.resolve(test.get(1).split(",", -1)[0]).toString();
-    JsonNode one = asked("predict", "--run", run, "--file", image, "--json");
+    JsonNode one = Said.json("predict", "--run", run, "--file", image);
     assertThat(one.get("predictions").get(0).get("file").asText()).isEqualTo(image);
     String out = folder.resolve("predicted").toString();
-    asked(
-        "predict",
-        "--run",
-        run,
-        "--data",
-        folder.resolve("test.csv").toString(),
-        "--out",
-        out,
-        "--json");
+    Said.json(
+        "predict", "--run", run, "--data", folder.resolve("test.csv").toString(), "--out", out);
     assertThat(
             FileUtils.listFiles(folder.resolve("predicted").toFile(), new String[] {"json"}, false))
         .isNotEmpty();
-    assertThatThrownBy(() -> asked("predict", "--run", run, "--text", "a text"))
+    assertThatThrownBy(() -> Said.json("predict", "--run", run, "--text", "a text"))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("images");
 
     String small = folder.resolve("a.spta").toString();
-    asked("compress", "--adapter", run + "/adapter", "--density", "0.5", "--out", small, "--json");
+    Said.json("compress", "--adapter", run + "/adapter", "--density", "0.5", "--out", small);
     String again = folder.resolve("again").toString();
-    asked("decompress", small, "--out", again, "--json");
+    Said.json("decompress", small, "--out", again);
     assertThat(Path.of(again, "adapter_model.safetensors")).exists();
 
     // One round, then the rest: the same bits.
@@ -148,7 +127,7 @@ class MediaRunTest {
         .isGreaterThan(summary.get("baseline.accuracy").doubleValue() + 0.25);
     String run = folder.resolve("run").toString();
     String seven = folder.resolve("2_theo_0.wav").toString();
-    JsonNode told = asked("predict", "--run", run, "--file", seven, "--json");
+    JsonNode told = Said.json("predict", "--run", run, "--file", seven);
     assertThat(told.get("predictions").get(0).get("prediction").asText()).isIn("0", "1", "2");
     JsonNode config = JSON.readTree(folder.resolve("run/merged/config.json").toFile());
     assertThat(config.get("architectures").get(0).asText()).isEqualTo("KeywordTransformer");

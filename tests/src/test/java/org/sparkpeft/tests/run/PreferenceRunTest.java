@@ -7,10 +7,8 @@ import static org.assertj.core.api.Assertions.within;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -32,6 +30,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.federated.cli.JobMain;
 import org.sparkpeft.tests.support.Project;
+import org.sparkpeft.tests.support.Said;
 import org.sparkpeft.tests.support.TinyBert;
 
 /** A Llama that learns which answers people prefer, from questions that stay with their owners. */
@@ -123,34 +122,21 @@ class PreferenceRunTest {
     assertThat(kept.get("preference").get("beta").doubleValue()).isEqualTo(0.1);
 
     String run = folder.resolve("run").toString();
-    JsonNode again = said("evaluate", "--run", run, "--json");
+    JsonNode again = Said.json("evaluate", "--run", run);
     assertThat(again.get("accuracy").doubleValue())
         .isEqualTo(summary.get("final.accuracy").doubleValue(), within(0.02));
     assertThat(again.get("reward_margin").doubleValue())
         .isEqualTo(summary.get("final.reward_margin").doubleValue(), within(1e-3));
     JsonNode told =
-        said(
+        Said.json(
             "generate",
             "--run",
             run,
             "--text",
             "Why is the sky blue?",
             "--generation",
-            "max_new_tokens=8",
-            "--json");
+            "max_new_tokens=8");
     assertThat(told.get("generated").get(0).get("generated").get(0).asText()).isNotNull();
-  }
-
-  private static JsonNode said(String... command) throws IOException {
-    PrintStream usual = System.out;
-    ByteArrayOutputStream said = new ByteArrayOutputStream();
-    try (PrintStream caught = new PrintStream(said, true, StandardCharsets.UTF_8)) {
-      System.setOut(caught);
-      JobMain.main(command);
-    } finally {
-      System.setOut(usual);
-    }
-    return JSON.readTree(said.toByteArray());
   }
 
   @ParameterizedTest

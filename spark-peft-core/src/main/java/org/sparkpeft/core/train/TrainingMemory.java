@@ -31,6 +31,9 @@ public record TrainingMemory(long values, long gradients, long moments) {
   /** Tokens of a pass that is measured, or those of one text. */
   private static final int TOKENS = 128;
 
+  /** Bytes beside which it does not matter what other threads, such as the compiler's, take. */
+  private static final double CLEAR = 1 << 24;
+
   /** Passes that are measured, unless two agree before. */
   private static final int PASSES = 7;
 
@@ -76,9 +79,20 @@ public record TrainingMemory(long values, long gradients, long moments) {
     return OptionalLong.of(kept + scores(model, batch));
   }
 
+  /**
+   * What a batch keeps, from so few examples as keep enough to stand out against other threads'
+   * memory; the whole batch where it is no more than that.
+   */
   private static long linear(TunableModel model, int batch, boolean checkpointing) {
     int few = Math.max(1, TOKENS / Math.max(1, model.task().maxLength()));
-    double once = kept(model, few, checkpointing);
+    double once = kept(model, Math.min(few, batch), checkpointing);
+    while (once < CLEAR && 2 * few < batch) {
+      few *= 2;
+      once = kept(model, few, checkpointing);
+    }
+    if (few >= batch) {
+      return Math.round(once);
+    }
     double twice = kept(model, 2 * few, checkpointing);
     return Math.max(0, Math.round(once + (batch - few) * (twice - once) / few));
   }

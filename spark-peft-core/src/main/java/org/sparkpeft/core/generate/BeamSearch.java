@@ -122,7 +122,7 @@ final class BeamSearch {
   }
 
   /** The best texts for each prompt, best first. */
-  List<List<Generated>> run(Decoding decoding, List<LogitsProcessor.Text> prompts) {
+  List<List<Generated>> run(NextTokens decoding, List<LogitsProcessor.Text> prompts) {
     List<Example> all = new ArrayList<>();
     for (int i = 0; i < prompts.size(); i++) {
       all.add(new Example(new Beam(i, prompts.get(i), 0)));
@@ -137,7 +137,7 @@ final class BeamSearch {
     return all.stream().map(this::returned).toList();
   }
 
-  private static void placeBeams(Decoding decoding, List<Example> going) {
+  private static void placeBeams(NextTokens decoding, List<Example> going) {
     List<Integer> from = new ArrayList<>();
     List<int[]> texts = new ArrayList<>();
     for (Example example : going) {

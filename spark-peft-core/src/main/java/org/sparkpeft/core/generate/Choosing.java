@@ -40,7 +40,8 @@ final class Choosing {
    *
    * @param numbers of the texts; decide with the seed what is drawn
    */
-  List<List<Generated>> run(Decoding decoding, List<LogitsProcessor.Text> prompts, long[] numbers) {
+  List<List<Generated>> run(
+      NextTokens decoding, List<LogitsProcessor.Text> prompts, long[] numbers) {
     int copies = config.beams().numReturnSequences();
     List<Row> rows = new ArrayList<>();
     for (int i = 0; i < prompts.size() * copies; i++) {

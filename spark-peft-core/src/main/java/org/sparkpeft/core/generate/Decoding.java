@@ -14,7 +14,7 @@ import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.Tuning;
 
 /** Texts in progress, as the model reads them: all in one batch, each token once. */
-final class Decoding implements AutoCloseable {
+final class Decoding implements NextTokens {
   private final Backbone model;
   private final Tuning tuning;
   private final ComputeDevice device;
@@ -47,8 +47,8 @@ final class Decoding implements AutoCloseable {
     this.cache = cached ? KeyValueCache.open(manager) : KeyValueCache.NONE;
   }
 
-  /** Logits of each text's next token, {@code [texts][vocabulary]}. */
-  float[][] next() {
+  @Override
+  public float[][] next() {
     TokenBatch read = cache.length() == 0 ? allTokens() : lastTokens();
     TokenBatch input = source.map(tokens -> tokens.withTarget(read)).orElse(read);
     try (NDManager step = device.newManager()) {
@@ -88,13 +88,8 @@ final class Decoding implements AutoCloseable {
     return TokenBatch.of(last, padId).withPositions(positions);
   }
 
-  /**
-   * Replaces the texts by continuations of some of them.
-   *
-   * @param from for each text from now on, the row it continues
-   * @param longer the texts with their new token
-   */
-  void go(int[] from, List<int[]> longer) {
+  @Override
+  public void go(int[] from, List<int[]> longer) {
     boolean same = from.length == texts.size();
     for (int i = 0; same && i < from.length; i++) {
       same = from[i] == i;

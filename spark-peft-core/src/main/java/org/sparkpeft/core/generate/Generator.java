@@ -28,12 +28,13 @@ public final class Generator {
   private final int batchSize;
   private final boolean cached;
   private final Optional<Function<int[], String>> decoder;
+  private final Optional<ProxyTuning> proxy;
 
   /**
    * @throws IllegalArgumentException if the model has no language head
    */
   public Generator(Backbone model, ComputeDevice device) {
-    this(model, device, BATCH, true, Optional.empty());
+    this(model, device, BATCH, true, Optional.empty(), Optional.empty());
   }
 
   private Generator(
@@ -41,15 +42,15 @@ public final class Generator {
       ComputeDevice device,
       int batchSize,
       boolean cached,
-      Optional<Function<int[], String>> decoder) {
-    if (model.modules().structure().output().isEmpty()) {
-      throw new IllegalArgumentException("the model was loaded without a language head");
-    }
+      Optional<Function<int[], String>> decoder,
+      Optional<ProxyTuning> proxy) {
+    ProxyTuning.requireHead(model);
     this.model = model;
     this.device = device;
     this.batchSize = batchSize;
     this.cached = cached;
     this.decoder = decoder;
+    this.proxy = proxy;
   }
 
   /** Reads so many prompts at once; default 16. */
@@ -57,12 +58,12 @@ public final class Generator {
     if (prompts < 1) {
       throw new IllegalArgumentException("batch size must be at least 1, got " + prompts);
     }
-    return new Generator(model, device, prompts, cached, decoder);
+    return new Generator(model, device, prompts, cached, decoder, proxy);
   }
 
   /** Reads all tokens again for each new one: slow, for comparison. */
   public Generator withoutCache() {
-    return new Generator(model, device, batchSize, false, decoder);
+    return new Generator(model, device, batchSize, false, decoder, proxy);
   }
 
   /**
@@ -71,7 +72,46 @@ public final class Generator {
    * @param decode text of a sequence of tokens
    */
   public Generator withDecoder(Function<int[], String> decode) {
-    return new Generator(model, device, batchSize, cached, Optional.of(decode));
+    return new Generator(model, device, batchSize, cached, Optional.of(decode), proxy);
+  }
+
+  /**
+   * Adds what training did to a smaller network to the logits of this one.
+   *
+   * @throws ConfigException if the networks do not fit together
+   */
+  public Generator withProxy(ProxyTuning tuning) {
+    tuning.requireFits(model);
+    return new Generator(
+        model, device, batchSize, cached, decoder, Optional.of(tuning).filter(ProxyTuning::acts));
+  }
+
+  /**
+   * Natural logarithms of the probabilities of given texts, token by token; the mean of their
+   * negatives is the loss, its exponential the perplexity.
+   *
+   * @param texts token ids, each at least two
+   * @param tuning as for {@link #generate}
+   * @return for each text, one number for each token from the second on
+   * @throws ConfigException if the model is no decoder or a text does not fit it
+   */
+  public List<double[]> logProbabilities(List<int[]> texts, Tuning tuning) {
+    if (model.isEncoderDecoder()) {
+      throw new ConfigException(
+          "model", "only a decoder says how likely a text is; this is an encoder-decoder");
+    }
+    proxy.ifPresent(small -> small.requireKnown(texts));
+    device.bindThread();
+    Likelihood likelihood = new Likelihood(device, new ProxyTuning.Network(model, tuning), proxy);
+    List<double[]> all = new ArrayList<>();
+    for (int[] text : texts) {
+      if (text.length < 2) {
+        throw new IllegalArgumentException("a text needs two tokens, got " + text.length);
+      }
+      requireFits(text.length - 1, 1, tuning);
+      all.add(likelihood.of(text));
+    }
+    return all;
   }
 
   /**
@@ -86,6 +126,7 @@ public final class Generator {
   public List<List<Generated>> generate(
       List<int[]> prompts, GenerationConfig config, Tuning tuning) {
     check(config);
+    proxy.ifPresent(small -> small.requireKnown(prompts));
     device.bindThread();
     List<List<Generated>> all = new ArrayList<>();
     for (int from = 0; from < prompts.size(); from += batchSize) {
@@ -112,11 +153,31 @@ public final class Generator {
     }
     List<LogitsProcessor> rules = Rules.of(config, model.isEncoderDecoder());
     Ending ending = new Ending(config, decoder.orElse(tokens -> ""));
-    try (Decoding decoding = new Decoding(model, tuning, device, pad, source, texts, cached)) {
+    try (NextTokens decoding = decoding(tuning, pad, source, texts)) {
       return config.beams().numBeams() > 1
           ? new BeamSearch(config, rules, ending).run(decoding, started)
           : new Choosing(config, rules, ending).run(decoding, started, numbers(prompts));
     }
+  }
+
+  private NextTokens decoding(
+      Tuning tuning, int pad, Optional<TokenBatch> source, List<int[]> texts) {
+    NextTokens base = new Decoding(model, tuning, device, pad, source, texts, cached);
+    return proxy
+        .<NextTokens>map(
+            small ->
+                new ProxyDecoding(
+                    base,
+                    decoding(small.expert(), pad, source, texts),
+                    decoding(small.antiExpert(), pad, source, texts),
+                    small.alpha()))
+        .orElse(base);
+  }
+
+  private Decoding decoding(
+      ProxyTuning.Network small, int pad, Optional<TokenBatch> source, List<int[]> texts) {
+    int known = pad < small.model().config().vocabulary() ? pad : small.model().config().padId();
+    return new Decoding(small.model(), small.tuning(), device, known, source, texts, cached);
   }
 
   private static long[] numbers(List<int[]> prompts) {
@@ -124,19 +185,25 @@ public final class Generator {
   }
 
   private void requireFits(int prompt, int budget, Tuning tuning) {
+    requireFits("the model", model, prompt, budget, tuning);
+    proxy.ifPresent(
+        p -> {
+          requireFits("the expert", p.expert().model(), prompt, budget, p.expert().tuning());
+          ProxyTuning.Network anti = p.antiExpert();
+          requireFits("the anti-expert", anti.model(), prompt, budget, anti.tuning());
+        });
+  }
+
+  private static void requireFits(
+      String name, Backbone model, int prompt, int budget, Tuning tuning) {
     int virtual = model.isEncoderDecoder() ? 0 : tuning.virtualTokens();
     long read = (long) tuning.prefixLength() + virtual + prompt + budget - 1;
     int most = model.config().maxTokens();
     if (read > most) {
       throw new ConfigException(
           "generation.max_new_tokens",
-          budget
-              + " new tokens after a prompt of "
-              + prompt
-              + " need "
-              + read
-              + " positions; the model has "
-              + most);
+          "%d new tokens after a prompt of %d need %d positions; %s has %d"
+              .formatted(budget, prompt, read, name, most));
     }
   }
 

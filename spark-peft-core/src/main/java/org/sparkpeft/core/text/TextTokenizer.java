@@ -2,7 +2,6 @@ package org.sparkpeft.core.text;
 
 import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -38,15 +37,28 @@ public final class TextTokenizer implements AutoCloseable {
    * @throws FormatException if the file cannot be read
    */
   public static TextTokenizer open(ModelDirectory directory, int maxLength) {
-    Path file =
-        directory
-            .tokenizer()
-            .orElseThrow(
-                () ->
-                    new DataException(
-                        directory.path()
-                            + " has no tokenizer.json; save the fast tokenizer beside the model"));
-    return open(directory, file, maxLength);
+    return open(directory, file(directory), maxLength);
+  }
+
+  static Path file(ModelDirectory directory) {
+    return directory
+        .tokenizer()
+        .orElseThrow(
+            () ->
+                new DataException(
+                    directory.path()
+                        + " has no tokenizer.json; save the fast tokenizer beside the model"));
+  }
+
+  /**
+   * Checks that two models write texts as the same numbers.
+   *
+   * @param key the setting that named the other one, for the message
+   * @throws org.sparkpeft.core.error.ConfigException naming tokens that differ
+   * @throws DataException if one has no {@code tokenizer.json}
+   */
+  public static void requireSameTokens(ModelDirectory base, ModelDirectory other, String key) {
+    Vocabulary.of(base).requireSame(Vocabulary.of(other), key);
   }
 
   /**
@@ -92,20 +104,7 @@ public final class TextTokenizer implements AutoCloseable {
 
   /** The largest id of the tokenizer must be a row of the model's embedding. */
   private static void requireFits(Path file, byte[] json, JsonNode vocabulary) throws IOException {
-    JsonNode root = new ObjectMapper().readTree(json);
-    JsonNode vocab = root.path("model").path("vocab");
-    int largest = vocab.isArray() ? vocab.size() - 1 : -1;
-    if (vocab.isObject()) {
-      for (JsonNode id : vocab) {
-        largest = Math.max(largest, id.asInt());
-      }
-    }
-    for (JsonNode added : root.path("added_tokens")) {
-      largest = Math.max(largest, added.path("id").asInt());
-    }
-    if (largest < 0) {
-      throw new FormatException(file.toString(), "has no vocabulary; save the tokenizer again");
-    }
+    int largest = Vocabulary.of(file, json).largest();
     if (vocabulary.isInt() && largest >= vocabulary.intValue()) {
       throw new DataException(
           file

@@ -17,7 +17,6 @@ import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.generate.Generated;
 import org.sparkpeft.core.generate.GenerationConfig;
-import org.sparkpeft.core.generate.Generator;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.Backbone;
@@ -27,7 +26,6 @@ import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModelSizes;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.model.TokenBatch;
 import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.model.Tuning;
 import org.sparkpeft.core.peft.AttachedMethod;
@@ -441,22 +439,7 @@ public final class TunableModel implements AutoCloseable {
       List<int[]> prompts,
       GenerationConfig config,
       Function<int[], String> text) {
-    if (!task.kind().isLanguage()) {
-      throw new ConfigException(
-          "task", "only language models generate text; this one's task is " + task.task());
-    }
-    requireUsable(adapters);
-    device.bindThread();
-    try (NDManager manager = device.newManager()) {
-      LoadedStack loaded = new LoadedStack(manager, adapters, List.of());
-      TuningContext context =
-          TuningContext.inference(manager, TokenBatch.of(prompts.subList(0, 1), padId()));
-      List<Modification> all = new ArrayList<>(loaded.modules());
-      all.addAll(loaded.methods(context));
-      return new Generator(backbone, device)
-          .withDecoder(text)
-          .generate(prompts, config, ModifiedForward.of(all));
-    }
+    return new TunedLanguageModel(this, adapters).generate(prompts, config, text);
   }
 
   private Outputs outputs(NDManager step, ModelInput input, Tuning tuning) {

@@ -219,6 +219,16 @@ public interface Actions {
   }
 
   /**
+   * Proxy tuning.
+   *
+   * @param model the smaller model
+   * @param adapter what training made of it; empty if {@code model} itself was trained
+   * @param base the smaller model before that; empty for {@code model} without the adapter
+   * @param alpha strength
+   */
+  record ProxyInput(String model, String adapter, String base, double alpha) {}
+
+  /**
    * What to continue.
    *
    * @param run folder of a run; empty where {@code model} is given
@@ -229,6 +239,8 @@ public interface Actions {
    * @param maxLength tokens kept of a text
    * @param data rows to continue in place of {@code texts}
    * @param out where those rows are written
+   * @param proxy a smaller model whose training tunes this one
+   * @param perplexity whether to say how unexpected {@code texts} are in place of continuing them
    */
   record GenerateRequest(
       String run,
@@ -239,7 +251,9 @@ public interface Actions {
       int maxLength,
       Optional<InputData> data,
       String out,
-      SparkConfig spark) {
+      SparkConfig spark,
+      Optional<ProxyInput> proxy,
+      boolean perplexity) {
     public GenerateRequest {
       texts = List.copyOf(texts);
       settings = Map.copyOf(settings);

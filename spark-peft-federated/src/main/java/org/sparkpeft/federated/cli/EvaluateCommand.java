@@ -112,7 +112,12 @@ final class EvaluateCommand implements Command {
   private GenerateConfig generate(GenerateConfig own) {
     Map<String, String> settings = new TreeMap<>(own.settings());
     settings.putAll(generation);
-    return new GenerateConfig(own.every(), maxExamples.orElse(own.maxExamples()), settings);
+    return new GenerateConfig(
+        own.every(),
+        maxExamples.orElse(own.maxExamples()),
+        settings,
+        own.proxyFor(),
+        own.proxyAlpha());
   }
 
   private static boolean hasTestData(AdapterSource source) {

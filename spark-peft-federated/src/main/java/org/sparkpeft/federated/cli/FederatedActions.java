@@ -323,7 +323,7 @@ final class FederatedActions implements Actions {
             input.textPair(),
             adapter.runtime(),
             request.generate().maxExamples())) {
-      return TextEvaluationJob.run(references, adapter, request.texts(), request.generate().typed())
+      return TextEvaluationJob.run(references, adapter, request.texts(), request.generate())
           .values();
     }
   }
@@ -409,6 +409,9 @@ final class FederatedActions implements Actions {
     if (request.data().isPresent()) {
       return generate(request, request.data().get());
     }
+    if (request.perplexity()) {
+      return perplexities(request);
+    }
     List<List<String>> found =
         generation(request).continuations(request.texts(), request.settings());
     List<Map<String, Object>> rows = new ArrayList<>();
@@ -418,6 +421,18 @@ final class FederatedActions implements Actions {
       lines.addAll(found.get(i));
     }
     return Outcome.of(String.join(System.lineSeparator(), lines), Map.of("generated", rows));
+  }
+
+  private static Outcome perplexities(GenerateRequest request) {
+    List<Double> found = generation(request).perplexities(request.texts());
+    List<Map<String, Object>> rows = new ArrayList<>();
+    List<String> lines = new ArrayList<>();
+    for (int i = 0; i < found.size(); i++) {
+      rows.add(Map.of("text", request.texts().get(i), "perplexity", found.get(i)));
+      lines.add(
+          String.format(java.util.Locale.ROOT, "%12.4f  %s", found.get(i), request.texts().get(i)));
+    }
+    return Outcome.of(String.join(System.lineSeparator(), lines), Map.of("perplexity", rows));
   }
 
   private static Outcome generate(GenerateRequest request, InputData input) {
@@ -438,17 +453,15 @@ final class FederatedActions implements Actions {
   }
 
   private static TextGeneration generation(GenerateRequest request) {
-    if (!request.run().isEmpty()) {
-      return TextGeneration.of(TunedAdapter.read(Path.of(request.run(), "adapter")));
-    }
-    if (request.adapter().isEmpty()) {
-      return TextGeneration.of(request.model(), request.maxLength());
-    }
-    return TextGeneration.of(
-        TunedAdapter.read(
-            Path.of(request.adapter()),
-            Optional.of(request.model()),
-            Optional.of(TextGeneration.task(request.model(), request.maxLength()))));
+    TextGeneration model =
+        request.run().isEmpty()
+            ? TextGeneration.of(request.model(), request.adapter(), request.maxLength())
+            : TextGeneration.of(TunedAdapter.read(Path.of(request.run(), "adapter")));
+    return request.proxy().map(proxy -> withProxy(model, proxy, request.maxLength())).orElse(model);
+  }
+
+  private static TextGeneration withProxy(TextGeneration model, ProxyInput proxy, int maxLength) {
+    return model.withProxy(proxy.model(), proxy.adapter(), proxy.base(), proxy.alpha(), maxLength);
   }
 
   @Override

@@ -9,6 +9,7 @@ import java.util.TreeMap;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.federated.cli.Actions.GenerateRequest;
 import org.sparkpeft.federated.cli.Actions.InputData;
+import org.sparkpeft.federated.cli.Actions.ProxyInput;
 import org.sparkpeft.federated.config.DataConfig;
 import org.sparkpeft.federated.config.GenerateConfig;
 import org.sparkpeft.federated.config.Locations;
@@ -24,7 +25,9 @@ import picocli.CommandLine.Option;
       "  spark-peft generate --model models/llama --text \"Once upon a time\"",
       "  spark-peft generate --run runs/language-model --text \"O Romeo\""
           + " --generation max_new_tokens=40 --generation do_sample=true",
-      "  spark-peft generate --run runs/language-model --data prompts.jsonl --out answers"
+      "  spark-peft generate --run runs/language-model --data prompts.jsonl --out answers",
+      "  spark-peft generate --model models/large --proxy models/small"
+          + " --proxy-adapter runs/small/adapter --text \"O Romeo\""
     })
 final class GenerateCommand implements Command {
   @Option(names = "--run", paramLabel = "DIR", description = "Folder of a run.")
@@ -95,6 +98,40 @@ final class GenerateCommand implements Command {
   private Map<String, String> settings = new TreeMap<>();
 
   @Option(
+      names = "--proxy",
+      paramLabel = "DIR",
+      description =
+          "A smaller model with the same tokenizer: what --proxy-adapter changes in its logits is"
+              + " added to those of the model (proxy tuning).")
+  private String proxy = "";
+
+  @Option(
+      names = "--proxy-adapter",
+      paramLabel = "DIR",
+      description = "Hugging Face PEFT directory of an adapter for --proxy.")
+  private String proxyAdapter = "";
+
+  @Option(
+      names = "--proxy-base",
+      paramLabel = "DIR",
+      description =
+          "The smaller model before it was trained, where --proxy is one trained in full (default:"
+              + " --proxy without its adapter).")
+  private String proxyBase = "";
+
+  @Option(
+      names = "--proxy-alpha",
+      paramLabel = "ALPHA",
+      defaultValue = "1",
+      description = "Strength of --proxy; 0 changes nothing (default: ${DEFAULT-VALUE}).")
+  private double proxyAlpha;
+
+  @Option(
+      names = "--perplexity",
+      description = "Say how unexpected each --text is, in place of continuing it.")
+  private boolean perplexity;
+
+  @Option(
       names = "--max-length",
       defaultValue = "512",
       description = "Tokens kept of a text (default: ${DEFAULT-VALUE}).")
@@ -123,6 +160,18 @@ final class GenerateCommand implements Command {
             "--out",
             out.isEmpty() ? "nothing" : out,
             data.isEmpty() ? "belongs to --data" : "--data needs a place for its rows")
+        .require(
+            !proxy.isEmpty() || (proxyAdapter.isEmpty() && proxyBase.isEmpty()),
+            "--proxy",
+            "nothing",
+            "--proxy-adapter and --proxy-base need it")
+        .require(
+            proxy.isEmpty() || !proxyAdapter.isEmpty() || !proxyBase.isEmpty(),
+            "--proxy",
+            proxy,
+            "needs --proxy-adapter, or --proxy-base for a model trained in full")
+        .require(Double.isFinite(proxyAlpha), "--proxy-alpha", proxyAlpha, "must be finite")
+        .require(!perplexity || data.isEmpty(), "--perplexity", data, "is for --text, not --data")
         .throwIfAny();
     Path directory = context.shell().directory();
     Optional<InputData> rows =
@@ -153,6 +202,19 @@ final class GenerateCommand implements Command {
                 Locations.resolve(directory, out, "--out"),
                 master.isEmpty()
                     ? SparkConfig.defaults()
-                    : SparkConfig.defaults().withMaster(master)));
+                    : SparkConfig.defaults().withMaster(master),
+                proxy(directory),
+                perplexity));
+  }
+
+  private Optional<ProxyInput> proxy(Path directory) {
+    return proxy.isEmpty()
+        ? Optional.empty()
+        : Optional.of(
+            new ProxyInput(
+                Locations.resolve(directory, proxy, "--proxy"),
+                Locations.resolve(directory, proxyAdapter, "--proxy-adapter"),
+                Locations.resolve(directory, proxyBase, "--proxy-base"),
+                proxyAlpha));
   }
 }

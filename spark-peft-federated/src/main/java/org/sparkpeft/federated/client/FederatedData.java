@@ -175,7 +175,7 @@ public record FederatedData(
     if (recipe.evaluate().textMetrics().isEmpty()) {
       return false;
     }
-    TextEvaluationJob.config(runtime, recipe.evaluate().generate().typed());
+    TextEvaluationJob.requireSpeaker(runtime, recipe.evaluate().generate());
     return true;
   }
 

@@ -10,7 +10,7 @@ import org.sparkpeft.core.generate.GenerationConfig;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.metric.TextMetric;
 import org.sparkpeft.core.metric.TextScores;
-import org.sparkpeft.core.train.AdapterStack;
+import org.sparkpeft.federated.config.GenerateConfig;
 
 /**
  * Generates for test rows where they are, and compares what is said with what should have been.
@@ -45,21 +45,50 @@ public final class TextEvaluationJob {
   }
 
   /**
+   * The model whose texts are compared: the trained one, or the larger one that it is a proxy for.
+   *
+   * @throws org.sparkpeft.core.error.ConfigException if the larger one cannot be tuned by it, or a
+   *     setting is wrong
+   */
+  public static TextGeneration speaker(StackedAdapters trained, GenerateConfig generate) {
+    return speaker(TextGeneration.of(trained), generate);
+  }
+
+  /**
+   * Checks what {@link #run} will be asked for before anything is trained.
+   *
+   * @throws org.sparkpeft.core.error.ConfigException as {@link #speaker}
+   */
+  static void requireSpeaker(RuntimeSpec runtime, GenerateConfig generate) {
+    speaker(TextGeneration.untuned(runtime), generate);
+  }
+
+  private static TextGeneration speaker(TextGeneration trained, GenerateConfig generate) {
+    TextGeneration speaker =
+        generate.proxyFor().isEmpty()
+            ? trained
+            : trained.asProxyFor(generate.proxyFor(), generate.proxyAlpha());
+    config(speaker.runtime(), generate.typed());
+    return speaker;
+  }
+
+  /**
    * Generates for each row and compares.
    *
-   * @param settings as {@link #config} takes them
+   * @param trained what was trained
+   * @param generate how texts are made
    * @return counts over all rows
    */
   public static TextScores run(
       ReferenceTexts texts,
-      StackedAdapters adapters,
+      StackedAdapters trained,
       List<TextMetric> metrics,
-      Map<String, ?> settings) {
-    config(adapters.runtime(), settings);
-    TreeMap<String, Object> chosen = new TreeMap<>(settings);
+      GenerateConfig generate) {
+    TextGeneration speaker = speaker(trained, generate);
+    TreeMap<String, Object> chosen = generate.typed();
     ArrayList<TextMetric> wanted = new ArrayList<>(metrics);
     List<byte[]> counted =
-        texts.blocks().map(block -> scores(block, adapters, wanted, chosen).toBytes()).collect();
+        texts.blocks().map(block -> scores(block, speaker, wanted, chosen).toBytes()).collect();
     TextScores sum = TextScores.of(metrics);
     for (byte[] block : counted) {
       sum = sum.plusBytes(block);
@@ -71,13 +100,11 @@ public final class TextEvaluationJob {
 
   private static TextScores scores(
       byte[] block,
-      StackedAdapters adapters,
+      TextGeneration speaker,
       List<TextMetric> metrics,
       Map<String, Object> settings) {
-    RuntimeSpec runtime = adapters.runtime();
-    ExecutorRuntime here = ExecutorRuntime.of(runtime);
-    AdapterStack stack = adapters.stack();
-    TextEncoder encoder = here.textEncoder();
+    RuntimeSpec runtime = speaker.runtime();
+    TextEncoder encoder = ExecutorRuntime.of(runtime).textEncoder();
     GenerationConfig config = config(runtime, settings);
     int room = room(runtime, config);
     TextScores scores = TextScores.of(metrics);
@@ -94,7 +121,7 @@ public final class TextEvaluationJob {
     // Prompts of like length share batches; the sort is stable, so the batches are the same always.
     asked.sort(Comparator.comparingInt(one -> one.prompt().length));
     List<int[]> prompts = asked.stream().map(Asked::prompt).toList();
-    List<List<Generated>> said = here.model().generate(stack, prompts, config, encoder::decode);
+    List<List<Generated>> said = speaker.model().generate(prompts, config, encoder::decode);
     for (int i = 0; i < said.size(); i++) {
       scores = scores.with(encoder.decode(said.get(i).get(0).tokens()), asked.get(i).reference());
     }

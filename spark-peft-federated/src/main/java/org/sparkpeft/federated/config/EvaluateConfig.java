@@ -69,6 +69,10 @@ public record EvaluateConfig(
     return metrics.stream().flatMap(name -> TextMetric.named(name).stream()).distinct().toList();
   }
 
+  EvaluateConfig withGenerate(GenerateConfig other) {
+    return new EvaluateConfig(every, metrics, references, perClient, other);
+  }
+
   public static EvaluateConfig defaults() {
     return new EvaluateConfig(
         1, List.of("accuracy", "macro_f1"), List.of(), false, GenerateConfig.defaults());

@@ -15,19 +15,30 @@ import org.sparkpeft.core.error.Problems;
  *     means all
  * @param settings of {@code generation_config.json}, in place of the model's own; without {@code
  *     max_new_tokens} and {@code max_length}, {@code max_length} is {@code model.max_length}
+ * @param proxyFor folder of a larger model with the same tokenizer: its texts are compared, tuned
+ *     by what training did to the model of the recipe (proxy tuning); empty to compare the trained
+ *     model's own
+ * @param proxyAlpha strength of that; 1 adds the whole difference
  */
-public record GenerateConfig(int every, int maxExamples, Map<String, String> settings)
+public record GenerateConfig(
+    int every, int maxExamples, Map<String, String> settings, String proxyFor, double proxyAlpha)
     implements Serializable {
   public GenerateConfig {
     settings = Collections.unmodifiableMap(new TreeMap<>(settings));
     new Problems()
         .require(every >= 0, "every", every, "must be 0 (only at the end) or above")
         .require(maxExamples >= 0, "max_examples", maxExamples, "must be 0 (all) or above")
+        .require(Double.isFinite(proxyAlpha), "proxy_alpha", proxyAlpha, "must be finite")
         .throwIfAny();
   }
 
   public static GenerateConfig defaults() {
-    return new GenerateConfig(0, 0, Map.of());
+    return new GenerateConfig(0, 0, Map.of(), "", 1);
+  }
+
+  /** The same with the larger model elsewhere. */
+  GenerateConfig withProxyFor(String folder) {
+    return new GenerateConfig(every, maxExamples, settings, folder, proxyAlpha);
   }
 
   /** The settings as numbers, truth values and words. */

@@ -169,6 +169,12 @@ public record Recipe(
         SparkConfig.defaults());
   }
 
+  /** The same run that measures other things. */
+  Recipe withEvaluate(EvaluateConfig other) {
+    return new Recipe(
+        run, model, data, clients, peft, train, rounds, compress, aggregate, server, other, spark);
+  }
+
   /** The same run with its files elsewhere. */
   public Recipe withPlaces(RunConfig newRun, ModelConfig newModel, DataConfig newData) {
     return new Recipe(

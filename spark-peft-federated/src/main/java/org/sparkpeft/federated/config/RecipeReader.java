@@ -141,7 +141,11 @@ public final class RecipeReader {
             .data()
             .withTargetTokenizer(
                 Locations.resolve(base, recipe.data().targetTokenizer(), "data.target_tokenizer"));
-    return recipe.withPlaces(
+    GenerateConfig generate = recipe.evaluate().generate();
+    String larger = Locations.resolve(base, generate.proxyFor(), "evaluate.generate.proxy_for");
+    Recipe placed =
+        recipe.withEvaluate(recipe.evaluate().withGenerate(generate.withProxyFor(larger)));
+    return placed.withPlaces(
         recipe.run().withDir(Locations.resolve(base, dir, "run.dir")),
         recipe.model().withPath(Locations.resolve(base, recipe.model().path(), "model.path")),
         data.format().equals(DataConfig.TABLE)

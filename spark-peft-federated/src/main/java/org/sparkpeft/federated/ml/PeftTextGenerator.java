@@ -2,12 +2,11 @@ package org.sparkpeft.federated.ml;
 
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.TreeMap;
 import org.apache.spark.ml.Transformer;
+import org.apache.spark.ml.param.DoubleParam;
 import org.apache.spark.ml.param.IntParam;
 import org.apache.spark.ml.param.Param;
 import org.apache.spark.ml.param.ParamMap;
@@ -22,7 +21,6 @@ import org.apache.spark.sql.types.DataTypes;
 import org.apache.spark.sql.types.StructType;
 import org.sparkpeft.federated.client.GenerationJob;
 import org.sparkpeft.federated.client.TextGeneration;
-import org.sparkpeft.federated.client.TunedAdapter;
 
 /**
  * Continues the text of each row with a language model, with or without an adapter, on the
@@ -47,6 +45,10 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
   private final Param<String> outputCol;
   private final Param<String> generation;
   private final IntParam maxLength;
+  private final Param<String> proxy;
+  private final Param<String> proxyAdapter;
+  private final Param<String> proxyBase;
+  private final DoubleParam proxyAlpha;
 
   public PeftTextGenerator() {
     this(Identifiable$.MODULE$.randomUID("peftTextGenerator"));
@@ -62,6 +64,24 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
     generation =
         new Param<>(this, "generation", "settings in place of generation_config.json's, as JSON");
     maxLength = new IntParam(this, "maxLength", "tokens kept of a text");
+    proxy =
+        new Param<>(
+            this,
+            "proxy",
+            "a smaller model with the same tokenizer whose training tunes the model; empty for none");
+    proxyAdapter =
+        new Param<>(
+            this,
+            "proxyAdapter",
+            "Hugging Face PEFT directory of an adapter for proxy; may be empty");
+    proxyBase =
+        new Param<>(
+            this, "proxyBase", "proxy before it was trained; empty for proxy without its adapter");
+    proxyAlpha = new DoubleParam(this, "proxyAlpha", "strength of proxy; 0 changes nothing");
+    setDefault(proxy, "");
+    setDefault(proxyAdapter, "");
+    setDefault(proxyBase, "");
+    setDefault(proxyAlpha, 1.0);
     setDefault(adapter, "");
     setDefault(inputCol, "text");
     setDefault(outputCol, "generated");
@@ -98,6 +118,22 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
     return maxLength;
   }
 
+  public Param<String> proxy() {
+    return proxy;
+  }
+
+  public Param<String> proxyAdapter() {
+    return proxyAdapter;
+  }
+
+  public Param<String> proxyBase() {
+    return proxyBase;
+  }
+
+  public DoubleParam proxyAlpha() {
+    return proxyAlpha;
+  }
+
   /** Folder of the base model, the same path on every executor. */
   public PeftTextGenerator setModel(String value) {
     return (PeftTextGenerator) set(model, value);
@@ -121,6 +157,30 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
   /** Tokens kept of a text; default 512. */
   public PeftTextGenerator setMaxLength(int value) {
     return (PeftTextGenerator) set(maxLength, value);
+  }
+
+  /**
+   * Folder of a smaller model with the same tokenizer, the same path on every executor: what its
+   * training changed in its logits is added to the model's (proxy tuning). Empty, the default, for
+   * none.
+   */
+  public PeftTextGenerator setProxy(String value) {
+    return (PeftTextGenerator) set(proxy, value);
+  }
+
+  /** Folder of the smaller model's adapter, read by the driver; empty if it was trained in full. */
+  public PeftTextGenerator setProxyAdapter(String value) {
+    return (PeftTextGenerator) set(proxyAdapter, value);
+  }
+
+  /** Folder of the smaller model before it was trained; empty for the one without its adapter. */
+  public PeftTextGenerator setProxyBase(String value) {
+    return (PeftTextGenerator) set(proxyBase, value);
+  }
+
+  /** Strength of the proxy; default 1. */
+  public PeftTextGenerator setProxyAlpha(double value) {
+    return (PeftTextGenerator) set(proxyAlpha, value);
   }
 
   /**
@@ -149,16 +209,21 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
     if (!isDefined(model)) {
       throw new IllegalArgumentException("model: is not set; setModel(folder) says which");
     }
-    String base = getOrDefault(model);
-    String folder = getOrDefault(adapter);
     int length = (Integer) getOrDefault(maxLength);
-    return folder.isEmpty()
-        ? TextGeneration.of(base, length)
-        : TextGeneration.of(
-            TunedAdapter.read(
-                Path.of(folder),
-                Optional.of(base),
-                Optional.of(TextGeneration.task(base, length))));
+    TextGeneration alone = TextGeneration.of(getOrDefault(model), getOrDefault(adapter), length);
+    if (getOrDefault(proxy).isEmpty()) {
+      if (!getOrDefault(proxyAdapter).isEmpty() || !getOrDefault(proxyBase).isEmpty()) {
+        throw new IllegalArgumentException(
+            "proxy: is not set; proxyAdapter and proxyBase belong to it");
+      }
+      return alone;
+    }
+    return alone.withProxy(
+        getOrDefault(proxy),
+        getOrDefault(proxyAdapter),
+        getOrDefault(proxyBase),
+        (Double) getOrDefault(proxyAlpha),
+        length);
   }
 
   @Override

@@ -266,7 +266,7 @@ public final class FederatedRun {
                             references,
                             StackedAdapters.of(runtime, parameters),
                             config.textMetrics(),
-                            config.generate().typed())
+                            config.generate())
                         .values())
             .orElseGet(TreeMap::new);
     return new RunEvent.Evaluated(

@@ -3,6 +3,7 @@ package org.sparkpeft.federated.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatCode;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.tuple;
 
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
@@ -30,8 +31,10 @@ import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.metric.TextMetric;
 import org.sparkpeft.federated.cli.Actions.AdapterSource;
 import org.sparkpeft.federated.cli.Actions.EvaluateRequest;
+import org.sparkpeft.federated.cli.Actions.GenerateRequest;
 import org.sparkpeft.federated.cli.Actions.InputData;
 import org.sparkpeft.federated.cli.Actions.PredictRequest;
+import org.sparkpeft.federated.cli.Actions.ProxyInput;
 import org.sparkpeft.federated.cli.Actions.TrainOptions;
 import org.sparkpeft.federated.config.GenerateConfig;
 import org.sparkpeft.federated.config.ModelConfig;
@@ -189,6 +192,9 @@ class SparkPeftTest {
         "evaluate --adapter b | --model: --adapter needs its base model, got nothing",
         "evaluate --run b --model m | --model: belongs to --adapter, got m",
         "evaluate --run b | --run: is no folder of a run",
+        "generate --model m --text a --proxy s | --proxy: needs --proxy-adapter, or --proxy-base",
+        "generate --model m --text a --proxy-adapter p | --proxy-adapter and --proxy-base need it",
+        "generate --model m --text a --proxy-alpha NaN | --proxy-alpha: must be finite",
         "evaluate --adapter b --model m | --data: name the data to evaluate on, got nothing",
         "evaluate --adapter b --model m --data d --task x | task: must be one of",
         "evaluate --adapter b --model m --data d --metrics wer,bleu | --metrics: each must be one of"
@@ -278,9 +284,52 @@ class SparkPeftTest {
     EvaluateRequest request = (EvaluateRequest) actions.asked.get(1);
     assertThat(request.texts()).containsExactly(TextMetric.WER, TextMetric.EXACT_MATCH);
     assertThat(request.generate())
-        .isEqualTo(new GenerateConfig(0, 7, Map.of("max_new_tokens", "9")));
+        .isEqualTo(new GenerateConfig(0, 7, Map.of("max_new_tokens", "9"), "", 1));
     assertThat(request.generate().typed()).isEqualTo(Map.of("max_new_tokens", 9));
     assertThat(request.data().orElseThrow().textPair()).isEqualTo("a");
+  }
+
+  @Test
+  void aProxyIsAModelWithAnAdapterOrWithTheOneItCameFrom() {
+    run(
+        "generate",
+        "--model",
+        "large",
+        "--text",
+        "a",
+        "--proxy",
+        "small",
+        "--proxy-adapter",
+        "p",
+        "--proxy-alpha",
+        "0.5");
+    run(
+        "generate",
+        "--model",
+        "large",
+        "--text",
+        "a",
+        "--proxy",
+        "small",
+        "--proxy-base",
+        "/b",
+        "--perplexity");
+    assertThat(actions.asked)
+        .filteredOn(GenerateRequest.class::isInstance)
+        .map(GenerateRequest.class::cast)
+        .extracting(GenerateRequest::proxy, GenerateRequest::perplexity)
+        .containsExactly(
+            tuple(
+                Optional.of(
+                    new ProxyInput(
+                        folder.resolve("small").toString(),
+                        folder.resolve("p").toString(),
+                        "",
+                        0.5)),
+                false),
+            tuple(
+                Optional.of(new ProxyInput(folder.resolve("small").toString(), "", "/b", 1)),
+                true));
   }
 
   @Test

@@ -59,7 +59,8 @@ class RecipeTest {
       server: {optimizer: yogi, learning_rate: 0.5, momentum: 0.1, beta1: 0.8, beta2: 0.98,
         tau: 0.01}
       evaluate: {every: 2, metrics: [mcc], references: [central], per_client: true,
-        generate: {every: 3, max_examples: 9, settings: {num_beams: 2}}}
+        generate: {every: 3, max_examples: 9, settings: {num_beams: 2}, proxy_for: /large,
+          proxy_alpha: 2}}
       spark: {master: yarn, conf: {spark.ui.enabled: true}, task_cpus: 2}
       """;
 

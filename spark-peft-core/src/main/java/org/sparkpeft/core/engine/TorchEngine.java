@@ -50,7 +50,18 @@ public final class TorchEngine {
             .order(ByteOrder.nativeOrder());
     buffer.asFloatBuffer().put(values);
     long[] dimensions = shape.stream().mapToLong(Integer::longValue).toArray();
-    NDArray borrowed = manager.create(buffer, new Shape(dimensions), DataType.FLOAT32);
+    return owned(manager, buffer, new Shape(dimensions), DataType.FLOAT32);
+  }
+
+  /** As {@link #tensor(NDManager, float[], Collection)}, of bytes 0..255, {@code [bytes]}. */
+  static NDArray tensor(NDManager manager, byte[] values) {
+    ByteBuffer buffer = ByteBuffer.allocateDirect(values.length).put(values).rewind();
+    return owned(manager, buffer, new Shape(values.length), DataType.UINT8);
+  }
+
+  private static NDArray owned(
+      NDManager manager, ByteBuffer buffer, Shape shape, DataType dataType) {
+    NDArray borrowed = manager.create(buffer, shape, dataType);
     if (manager.getDevice().isGpu()) {
       return borrowed; // already a copy in the GPU's memory
     }

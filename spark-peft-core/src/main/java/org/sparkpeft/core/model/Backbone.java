@@ -19,6 +19,14 @@ public interface Backbone extends AutoCloseable {
   /** Sizes of the model. */
   ModelSizes config();
 
+  /** In how many bits the weights are held. */
+  default WeightForm form() {
+    return WeightForm.FLOAT32;
+  }
+
+  /** Bytes of the engine's memory that the tensors take. */
+  long bytes();
+
   /** Hugging Face's {@code base_model_prefix}, such as {@code bert}, {@code transformer}. */
   String prefix();
 
@@ -87,7 +95,10 @@ public interface Backbone extends AutoCloseable {
    */
   NDArray logits(NDArray features, Tuning tuning);
 
-  /** A copy of one frozen tensor, for example {@code classifier.weight}, row-major. */
+  /**
+   * A copy of one frozen tensor, for example {@code classifier.weight}, row-major, as it is computed
+   * with: rounded where {@link #form} rounds it.
+   */
   float[] frozen(String tensor);
 
   /** Frees the weights. No task may be using the model. */

@@ -1,8 +1,8 @@
 package org.sparkpeft.core.engine;
 
 import ai.djl.ndarray.NDArray;
-import ai.djl.ndarray.NDList;
 import ai.djl.ndarray.NDManager;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -13,6 +13,10 @@ import org.sparkpeft.core.vector.Nf4;
  * A frozen matrix {@code [out, in]} in 4 bits, {@link Nf4}. Each use unpacks it to float32, to the
  * very values of {@link Nf4#dequantise}, and multiplies. Differentiable by the input. Immutable; may
  * be used by several threads.
+ *
+ * <p>Autograd keeps the unpacked matrix for the backward pass, which is as much memory as packing
+ * saved, unless the layer runs in a {@link GradientScope} that keeps {@link
+ * GradientScope.Keeps#ALL_BUT_WEIGHTS} or less.
  */
 public final class Nf4Tensor {
 
@@ -20,12 +24,12 @@ public final class Nf4Tensor {
   public static final class Codebook {
     private final NDManager manager;
     private final NDArray pairs;
-    private final NDArray scales;
+    private final NDArray levels;
 
-    private Codebook(NDManager manager, NDArray pairs, NDArray scales) {
+    private Codebook(NDManager manager, NDArray pairs, NDArray levels) {
       this.manager = manager;
       this.pairs = pairs;
-      this.scales = scales;
+      this.levels = levels;
     }
 
     /**
@@ -45,23 +49,86 @@ public final class Nf4Tensor {
     }
   }
 
-  private final int out;
-  private final int in;
+  /**
+   * The code that unpacks matrices of one form.
+   *
+   * @param blocks scales
+   * @param block numbers of one scale
+   * @param groups scales of 256 scales in 8 bits; 0 where they are float32
+   */
+  private record Form(int out, int in, int blocks, int block, int groups) {
+    private static final String BLOCKWISE = "torch.view(torch.embedding(pairs, torch.to(packed, 3)), %s)";
+
+    private String parts() {
+      return groups == 0 ? "pairs packed scales" : "pairs packed levels codes outer offset";
+    }
+
+    private int count() {
+      return Math.multiplyExact(out, in);
+    }
+
+    private String source(String before, String after, List<String> statements, String result) {
+      StringBuilder code = new StringBuilder("  def forward(self: __torch__.Kernel");
+      for (String argument : (before + " " + parts() + " " + after).trim().split(" ")) {
+        code.append(",\n    ").append(argument).append(": Tensor");
+      }
+      code.append(") -> Tensor:\n");
+      statements.forEach(statement -> code.append("    ").append(statement).append('\n'));
+      return code.append("    return ").append(result).append('\n').toString();
+    }
+
+    /** Makes {@code scales [blocks, 1]}. */
+    private List<String> scales() {
+      return groups == 0
+          ? List.of()
+          : List.of(
+              "looked = torch.view(torch.embedding(levels, torch.to(codes, 3)), [%d, %d])"
+                  .formatted(groups, Nf4.NESTED_BLOCK),
+              "summed = torch.add_(torch.mul_(looked, outer), offset)",
+              "scales = torch.slice(torch.view(summed, [-1, 1]), 0, 0, %d)".formatted(blocks));
+    }
+
+    /** The {@code count} numbers at the beginning of whole blocks, as a matrix. */
+    private String matrix(String numbers) {
+      return "torch.view(torch.slice(torch.view(%s, [-1]), 0, 0, %d), [%d, %d])"
+          .formatted(numbers, count(), out, in);
+    }
+
+    /** With {@code weight} for the result. */
+    ScriptKernel kernel(String before, String after, String result) {
+      String blockwise = "[%d, %d]".formatted(blocks, block);
+      List<String> statements = new ArrayList<>(scales());
+      statements.add("numbers = torch.mul_(" + BLOCKWISE.formatted(blockwise) + ", scales)");
+      statements.add("weight = " + matrix("numbers"));
+      return ScriptKernel.shared(source(before, after, statements, result));
+    }
+
+    /** Into memory that is there, {@code [blocks * block]}, unseen by autograd. */
+    ScriptKernel into() {
+      String blockwise = "[%d, %d]".formatted(blocks, block);
+      List<String> statements = new ArrayList<>(scales());
+      statements.add("place = torch.view(ops.prim.data(room), " + blockwise + ")");
+      statements.add("_0 = torch.mul(" + BLOCKWISE.formatted(blockwise) + ", scales, out=place)");
+      return ScriptKernel.shared(source("room", "", statements, matrix("room")));
+    }
+  }
+
   private final NDArray[] parts;
-  private final ScriptKernel unpack;
+  private final int room;
+  private final long bytes;
+  private final ScriptKernel unpacked;
+  private final ScriptKernel into;
   private final ScriptKernel linear;
   private final ScriptKernel linearWithBias;
 
-  private Nf4Tensor(int out, int in, NDArray[] parts, String unpacking) {
-    this.out = out;
-    this.in = in;
+  private Nf4Tensor(NDArray[] parts, Form form, long bytes) {
     this.parts = parts;
-    boolean nested = parts.length > 3;
-    this.unpack = ScriptKernel.shared(source("", nested, "", unpacking, "weight"));
-    this.linear =
-        ScriptKernel.shared(source("x", nested, "", unpacking, "torch.linear(x, weight)"));
-    this.linearWithBias =
-        ScriptKernel.shared(source("x", nested, "bias", unpacking, "torch.linear(x, weight, bias)"));
+    this.room = form.blocks * form.block;
+    this.bytes = bytes;
+    this.unpacked = form.kernel("", "", "weight");
+    this.into = form.into();
+    this.linear = form.kernel("x", "", "torch.linear(x, weight)");
+    this.linearWithBias = form.kernel("x", "bias", "torch.linear(x, weight, bias)");
   }
 
   /**
@@ -78,71 +145,27 @@ public final class Nf4Tensor {
     int blocks = numbers.scales().length;
     byte[] packed = Arrays.copyOf(numbers.packed(), blocks * numbers.block() / 2); // whole blocks
     NDArray bytes = TorchEngine.tensor(manager, packed);
-    String weight = unpacking(blocks, numbers, out, in);
     if (numbers.storedScales().isEmpty()) {
       NDArray scales = TorchEngine.tensor(manager, numbers.scales(), List.of(blocks, 1));
-      return new Nf4Tensor(out, in, new NDArray[] {codebook.pairs, bytes, scales}, weight);
+      return new Nf4Tensor(
+          new NDArray[] {codebook.pairs, bytes, scales},
+          new Form(out, in, blocks, numbers.block(), 0),
+          packed.length + 4L * blocks);
     }
     Nf4.Nested nested = numbers.storedScales().get();
     int groups = nested.scales().length;
-    NDArray codes =
-        TorchEngine.tensor(manager, Arrays.copyOf(nested.codes(), groups * Nf4.NESTED_BLOCK));
+    byte[] codes = Arrays.copyOf(nested.codes(), groups * Nf4.NESTED_BLOCK);
     return new Nf4Tensor(
-        out,
-        in,
         new NDArray[] {
           codebook.pairs,
           bytes,
-          codebook.scales,
-          codes,
+          codebook.levels,
+          TorchEngine.tensor(manager, codes),
           TorchEngine.tensor(manager, nested.scales(), List.of(groups, 1)),
           TorchEngine.tensor(manager, new float[] {nested.offset()}, List.of(1))
         },
-        weight);
-  }
-
-  /** Statements from the parts to {@code weight}. */
-  private static String unpacking(int blocks, Nf4 numbers, int out, int in) {
-    StringBuilder code = new StringBuilder();
-    if (numbers.storedScales().isPresent()) {
-      int groups = numbers.storedScales().get().scales().length;
-      line(code, "looked = torch.embedding(levels, torch.to(codes, 3))");
-      line(
-          code, "grouped = torch.view(looked, [%d, %d])".formatted(groups, Nf4.NESTED_BLOCK));
-      line(code, "outer = torch.add_(torch.mul_(grouped, groups), offset)");
-      line(
-          code,
-          "scales = torch.slice(torch.view(outer, [-1, 1]), 0, 0, %d)".formatted(blocks));
-    }
-    line(code, "values = torch.embedding(pairs, torch.to(packed, 3))");
-    line(
-        code,
-        "scaled = torch.mul_(torch.view(values, [%d, %d]), scales)"
-            .formatted(blocks, numbers.block()));
-    line(
-        code,
-        "flat = torch.slice(torch.view(scaled, [-1]), 0, 0, %d)".formatted(numbers.count()));
-    line(code, "weight = torch.view(flat, [%d, %d])".formatted(out, in));
-    return code.toString();
-  }
-
-  private static void line(StringBuilder code, String statement) {
-    code.append("    ").append(statement).append('\n');
-  }
-
-  private static String source(
-      String first, boolean nested, String last, String statements, String result) {
-    String parts = nested ? "pairs packed levels codes groups offset" : "pairs packed scales";
-    StringBuilder code = new StringBuilder("  def forward(self: __torch__.Kernel");
-    for (String argument : (first + " " + parts + " " + last).trim().split(" ")) {
-      code.append(",\n    ").append(argument).append(": Tensor");
-    }
-    return code.append(") -> Tensor:\n")
-        .append(statements)
-        .append("    return ")
-        .append(result)
-        .append('\n')
-        .toString();
+        new Form(out, in, blocks, numbers.block(), groups),
+        packed.length + codes.length + 4L * (groups + 1));
   }
 
   /**
@@ -153,26 +176,48 @@ public final class Nf4Tensor {
    * @return {@code [..., out]}, owned by {@code x}'s manager
    */
   public NDArray linear(NDArray x, @Nullable NDArray bias) {
-    NDList arguments = new NDList(x);
-    arguments.addAll(Arrays.asList(parts));
-    if (bias == null) {
-      return linear.run(arguments.toArray(new NDArray[0]));
+    if (GradientScope.segments() instanceof UnpackedLayers layers) {
+      NDArray weight = layers.unpacked(this);
+      if (weight != null) {
+        return x.getNDArrayInternal().linear(x, weight, bias).singletonOrThrow();
+      }
     }
-    arguments.add(bias);
-    return linearWithBias.run(arguments.toArray(new NDArray[0]));
+    return bias == null ? linear.run(with(x)) : linearWithBias.run(with(x, bias));
+  }
+
+  /** The arguments of a kernel: what comes first, the matrix's parts, what comes last. */
+  private NDArray[] with(NDArray first, NDArray... last) {
+    NDArray[] all = new NDArray[1 + parts.length + last.length];
+    all[0] = first;
+    System.arraycopy(parts, 0, all, 1, parts.length);
+    System.arraycopy(last, 0, all, 1 + parts.length, last.length);
+    return all;
   }
 
   /** The matrix in float32, owned by {@code step}. */
   public NDArray unpacked(NDManager step) {
-    NDArray weight = unpack.run(parts);
+    NDArray weight = unpacked.run(parts);
     weight.attach(step);
     return weight;
   }
 
+  /** Numbers that {@link #unpackInto} needs room for. */
+  int room() {
+    return room;
+  }
+
+  /**
+   * Unpacks over what is there, of which a recorded graph is not told.
+   *
+   * @param place {@code [room]}
+   * @return the matrix {@code [out, in]}, a view of it
+   */
+  NDArray unpackInto(NDArray place) {
+    return into.run(with(place));
+  }
+
   /** Bytes of the engine's memory that it takes, without the codebook. */
   public long bytes() {
-    return parts.length > 3
-        ? parts[1].size() + parts[3].size() + 4 * (parts[4].size() + 1)
-        : parts[1].size() + 4 * parts[2].size();
+    return bytes;
   }
 }

@@ -14,6 +14,7 @@ import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.engine.ComputeDevice;
+import org.sparkpeft.core.engine.GradientScope;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.generate.Generated;
 import org.sparkpeft.core.generate.GenerationConfig;
@@ -411,6 +412,30 @@ public final class TunableModel implements AutoCloseable {
             });
   }
 
+  /**
+   * What a training step keeps of each layer for its backward pass.
+   *
+   * @param checkpointing whether layers may be computed a second time, see {@link
+   *     #requireRecomputable}
+   */
+  GradientScope.Keeps keeps(boolean checkpointing) {
+    if (checkpointing) {
+      return GradientScope.Keeps.INPUTS;
+    }
+    return isPacked() && layersStandAlone()
+        ? GradientScope.Keeps.ALL_BUT_WEIGHTS
+        : GradientScope.Keeps.ALL;
+  }
+
+  private boolean isPacked() {
+    return baseForm().type() == WeightForm.Type.NF4;
+  }
+
+  private boolean layersStandAlone() {
+    return method.whyNotRecomputed().isEmpty()
+        && below.active().stream().allMatch(layer -> layer.model().layersStandAlone());
+  }
+
   private Optional<String> whyTaskOneByOne() {
     if (task.isPreference()) {
       return Optional.of("preferences are measured against a reference of their own");
@@ -636,7 +661,7 @@ public final class TunableModel implements AutoCloseable {
             .whyNotFused()
             .or(
                 () ->
-                    baseForm().type() == WeightForm.Type.NF4
+                    isPacked()
                         ? Optional.of(
                             "the base is in 4 bits, and rounding to them would lose what was"
                                 + " trained; export the adapter")

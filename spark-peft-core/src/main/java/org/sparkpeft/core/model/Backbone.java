@@ -5,6 +5,7 @@ import ai.djl.ndarray.NDManager;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.sparkpeft.core.io.WeightSource;
 
 /**
  * A frozen base model with its task head. Immutable after loading and shared by all concurrent
@@ -100,6 +101,13 @@ public interface Backbone extends AutoCloseable {
    * with: rounded where {@link #form} rounds it.
    */
   float[] frozen(String tensor);
+
+  /**
+   * As {@link #frozen}, but as the checkpoint has it, not rounded.
+   *
+   * @param checkpoint what the model was loaded from
+   */
+  float[] stored(WeightSource checkpoint, String tensor);
 
   /** Frees the weights. No task may be using the model. */
   @Override

@@ -140,6 +140,15 @@ final class FrozenBackbone implements Backbone {
   }
 
   @Override
+  public float[] stored(WeightSource checkpoint, String tensor) {
+    try {
+      return frozen.stored(checkpoint, tensor);
+    } finally {
+      Reference.reachabilityFence(this);
+    }
+  }
+
+  @Override
   public float[] frozen(String tensor) {
     try {
       return frozen.values(tensor);

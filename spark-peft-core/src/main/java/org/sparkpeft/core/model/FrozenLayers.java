@@ -52,6 +52,7 @@ final class FrozenLayers {
   /** All others, by name. */
   private final Map<String, NDArray> tensors = new HashMap<>();
 
+  private final Map<String, Place> places = new HashMap<>();
   private final Set<String> missing = new TreeSet<>();
   private final Map<String, String> tied = new HashMap<>();
 
@@ -113,11 +114,20 @@ final class FrozenLayers {
     return layers;
   }
 
-  private void read(WeightSource source, ModuleSpec module, String name, String spelling) {
-    float[] values = source.floats(spelling);
-    if (module.storage().transposed() && isWeight(module, name)) {
-      values = transposed(values, module.in(), module.out());
+  /** Where the checkpoint has a tensor. */
+  private record Place(ModuleSpec module, String name, String spelling) {
+    float[] read(WeightSource source) {
+      float[] values = source.floats(spelling);
+      return module.storage().transposed() && isWeight(module, name)
+          ? transposed(values, module.in(), module.out())
+          : values;
     }
+  }
+
+  private void read(WeightSource source, ModuleSpec module, String name, String spelling) {
+    Place place = new Place(module, name, spelling);
+    float[] values = place.read(source);
+    places.put(name, place);
     List<Integer> shape = Objects.requireNonNull(module.tensors().get(name));
     if (isWeight(module, name)) {
       weights.put(module.path(), weight(spelling, values, shape, form.of(module, output)));
@@ -338,6 +348,12 @@ final class FrozenLayers {
     try (NDManager scratch = manager.newSubManager()) {
       return matrix.full(scratch).toFloatArray();
     }
+  }
+
+  /** A tensor's values as a checkpoint has them; as computed with where it has none. */
+  float[] stored(WeightSource source, String name) {
+    Place place = places.get(name);
+    return place == null ? values(name) : place.read(source);
   }
 
   /** Bytes of the engine's memory that the tensors take; a table that layers share counts once. */

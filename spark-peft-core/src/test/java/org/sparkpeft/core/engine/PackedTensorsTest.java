@@ -90,7 +90,8 @@ class PackedTensorsTest {
           assertThat(found[part]).containsExactly(expected[part], within(1e-4f));
         }
       }
-      assertThat(manager.getManagedArrays()).hasSize(owned);
+      step.close();
+      assertThat(manager.getManagedArrays().size()).isEqualTo(owned);
     }
   }
 

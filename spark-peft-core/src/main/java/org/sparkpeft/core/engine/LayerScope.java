@@ -36,9 +36,8 @@ public final class LayerScope {
   }
 
   /**
-   * Runs a layer. It takes its input, which is nobody's afterwards, unless the layer is
-   * {@linkplain GradientScope.Keeps differentiated by itself}: then it is there for the backward
-   * pass.
+   * Runs a layer. It takes its input, which is nobody's afterwards, unless the layer is {@linkplain
+   * GradientScope.Keeps differentiated by itself}: then it is there for the backward pass.
    *
    * @param step owner of the result
    * @param input the stream that flows through the layers, owned by {@code step}

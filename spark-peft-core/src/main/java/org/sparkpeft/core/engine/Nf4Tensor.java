@@ -11,8 +11,8 @@ import org.sparkpeft.core.vector.Nf4;
 
 /**
  * A frozen matrix {@code [out, in]} in 4 bits, {@link Nf4}. Each use unpacks it to float32, to the
- * very values of {@link Nf4#dequantise}, and multiplies. Differentiable by the input. Immutable; may
- * be used by several threads.
+ * very values of {@link Nf4#dequantise}, and multiplies. Differentiable by the input. Immutable;
+ * may be used by several threads.
  *
  * <p>Autograd keeps the unpacked matrix for the backward pass, which is as much memory as packing
  * saved, unless the layer runs in a {@link GradientScope} that keeps {@link
@@ -57,7 +57,8 @@ public final class Nf4Tensor {
    * @param groups scales of 256 scales in 8 bits; 0 where they are float32
    */
   private record Form(int out, int in, int blocks, int block, int groups) {
-    private static final String BLOCKWISE = "torch.view(torch.embedding(pairs, torch.to(packed, 3)), %s)";
+    private static final String BLOCKWISE =
+        "torch.view(torch.embedding(pairs, torch.to(packed, 3)), %s)";
 
     private String parts() {
       return groups == 0 ? "pairs packed scales" : "pairs packed levels codes outer offset";

@@ -14,10 +14,10 @@ import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Layers whose packed weights are unpacked once for the forward and once more for the backward pass.
- * The recorded graph refers to the unpacked weights; all layers unpack theirs into the same places,
- * and before a layer is differentiated its own are put there again. So one layer's weights take
- * memory in float32, not all layers', and nothing else is computed twice.
+ * Layers whose packed weights are unpacked once for the forward and once more for the backward
+ * pass. The recorded graph refers to the unpacked weights; all layers unpack theirs into the same
+ * places, and before a layer is differentiated its own are put there again. So one layer's weights
+ * take memory in float32, not all layers', and nothing else is computed twice.
  *
  * <p>The engine is not told of the change, or it would refuse the graph. That is right as long as a
  * layer hands nothing recorded to another but its output.

@@ -97,8 +97,8 @@ public interface Backbone extends AutoCloseable {
   NDArray logits(NDArray features, Tuning tuning);
 
   /**
-   * A copy of one frozen tensor, for example {@code classifier.weight}, row-major, as it is computed
-   * with: rounded where {@link #form} rounds it.
+   * A copy of one frozen tensor, for example {@code classifier.weight}, row-major, as it is
+   * computed with: rounded where {@link #form} rounds it.
    */
   float[] frozen(String tensor);
 

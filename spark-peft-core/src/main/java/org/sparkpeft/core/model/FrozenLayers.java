@@ -143,8 +143,7 @@ final class FrozenLayers {
     return matrix && name.equals(module.path() + ".weight");
   }
 
-  private Weight weight(
-      String name, float[] values, List<Integer> shape, WeightForm.Type type) {
+  private Weight weight(String name, float[] values, List<Integer> shape, WeightForm.Type type) {
     return switch (type) {
       case FLOAT32 -> Weight.of(TorchEngine.tensor(manager, values, shape));
       case BFLOAT16 -> half(values, shape, HalfTensor.Type.BFLOAT16);
@@ -180,11 +179,7 @@ final class FrozenLayers {
       if (Math.abs(value) >= FLOAT16_OVERFLOW) {
         throw new ConfigException(
             "model.dtype",
-            "float16 ends at 65504, and the model's "
-                + name
-                + " has "
-                + value
-                + "; use bfloat16");
+            "float16 ends at 65504, and the model's " + name + " has " + value + "; use bfloat16");
       }
     }
   }

@@ -26,10 +26,10 @@ public record WeightForm(Type type, int blocksize, boolean doubleQuant) implemen
     BFLOAT16,
     FLOAT16,
     /**
-     * Linear layers in 4-bit NormalFloat (QLoRA, Dettmers et al. 2023, arXiv 2305.14314), multiplied
-     * in float32. Embeddings, the layer over the vocabulary, which often is an embedding's table,
-     * and convolutions, where 4 bits cost more than they save, are {@link #BFLOAT16}, in which
-     * checkpoints mostly have them.
+     * Linear layers in 4-bit NormalFloat (QLoRA, Dettmers et al. 2023, arXiv 2305.14314),
+     * multiplied in float32. Embeddings, the layer over the vocabulary, which often is an
+     * embedding's table, and convolutions, where 4 bits cost more than they save, are {@link
+     * #BFLOAT16}, in which checkpoints mostly have them.
      */
     NF4
   }

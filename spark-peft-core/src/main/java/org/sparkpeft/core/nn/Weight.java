@@ -8,8 +8,8 @@ import org.sparkpeft.core.engine.Nf4Tensor;
 
 /**
  * A matrix of numbers that a layer multiplies with or looks rows up in, {@code [out, in]}, however
- * many bits they have. Inputs, biases and results are float32. Only one in float32 is differentiable
- * itself, where it was computed from what is.
+ * many bits they have. Inputs, biases and results are float32. Only one in float32 is
+ * differentiable itself, where it was computed from what is.
  */
 public sealed interface Weight {
 

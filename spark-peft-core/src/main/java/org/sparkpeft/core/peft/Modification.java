@@ -93,8 +93,7 @@ public sealed interface Modification {
         Insertion.WEIGHT,
         (below, layer, x) ->
             below.apply(
-                new Linear(
-                    path, change.apply(layer.weight().full(x.getManager())), layer.bias()),
+                new Linear(path, change.apply(layer.weight().full(x.getManager())), layer.bias()),
                 x));
   }
 

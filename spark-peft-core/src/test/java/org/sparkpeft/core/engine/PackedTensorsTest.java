@@ -60,7 +60,11 @@ class PackedTensorsTest {
 
   @ParameterizedTest
   @CsvSource({
-    "501, 7, 32, true", "501, 7, 32, false", "24, 64, 64, true", "3, 5, 64, true", "33, 66, 4096, false"
+    "501, 7, 32, true",
+    "501, 7, 32, false",
+    "24, 64, 64, true",
+    "3, 5, 64, true",
+    "33, 66, 4096, false"
   })
   void nf4HasTheNumbersOfItsCodesToTheBit(int out, int in, int block, boolean nested) {
     Nf4 single = Nf4.quantise(Philox.of(1, "w").gaussian(out * in, 1), block);
@@ -135,8 +139,7 @@ class PackedTensorsTest {
             reference(roundX, rounded, bias, roundTowards, out, in)[1]
           };
       float[][] found =
-          product(
-              x, in, towards, leaf -> half.linear(leaf, tensor(leaf.getManager(), bias, out)));
+          product(x, in, towards, leaf -> half.linear(leaf, tensor(leaf.getManager(), bias, out)));
       for (int part = 0; part < 2; part++) {
         for (int i = 0; i < found[part].length; i++) {
           float size = Math.abs(expected[part][i]) + (part == 0 ? Math.abs(bias[i % out]) : 0);

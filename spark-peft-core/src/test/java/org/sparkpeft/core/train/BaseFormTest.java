@@ -39,8 +39,7 @@ class BaseFormTest {
   @TempDir Path temp;
 
   private static TunableModel load(ModelDirectory model, PeftConfig peft, String dtype) {
-    return TunableModel.load(
-        model, Models.classification(3), peft, CPU, WeightForm.named(dtype));
+    return TunableModel.load(model, Models.classification(3), peft, CPU, WeightForm.named(dtype));
   }
 
   private static float[][] logits(TunableModel model, ParameterVector at, ListExamples examples) {
@@ -68,8 +67,7 @@ class BaseFormTest {
     ModelDirectory miniLm = Models.miniLm();
     TaskConfig vectors = new TaskConfig("sentence-embedding", List.of(), "mean", 32);
     try (TunableModel whole = TunableModel.load(miniLm, vectors, LORA, CPU);
-        TunableModel few =
-            TunableModel.load(miniLm, vectors, LORA, CPU, WeightForm.named(dtype))) {
+        TunableModel few = TunableModel.load(miniLm, vectors, LORA, CPU, WeightForm.named(dtype))) {
       ParameterVector at = whole.initialParameters(3);
       assertThat(few.initialParameters(3).toArray()).isEqualTo(at.toArray());
       float[][] found = logits(few, at, examples);
@@ -196,8 +194,7 @@ class BaseFormTest {
         }
         if (before > 0) {
           assertThat((double) taken).isCloseTo(bytes, within(4e6));
-          activations.put(
-              dtype, TrainingMemory.activations(loaded, 4, false).orElseThrow());
+          activations.put(dtype, TrainingMemory.activations(loaded, 4, false).orElseThrow());
         }
       }
     }
@@ -215,7 +212,8 @@ class BaseFormTest {
     config.put("num_hidden_layers", 4).put("num_attention_heads", 8);
     config.put("intermediate_size", 1800).put("max_position_embeddings", 64);
     config.putArray("architectures").add("LlamaForCausalLM");
-    ModelDirectory bare = ModelDirectory.save(temp.resolve("bare"), config, new TreeMap<>(), List.of());
+    ModelDirectory bare =
+        ModelDirectory.save(temp.resolve("bare"), config, new TreeMap<>(), List.of());
     List<TensorData> tensors = new ArrayList<>();
     for (ModuleSpec module : Backbones.modules(bare, HeadConfig.LANGUAGE).all()) {
       module

@@ -113,7 +113,8 @@ public final class ExecutorRuntime {
         ModelConfig.isMedia(task.task())
             ? new MediaEncoder(MediaReader.of(directory), task)
             : textEncoder(directory, task, key.spec.encoding());
-    TunableModel model = TunableModel.load(directory, task, key.spec.peft(), key.device, key.spec.form());
+    TunableModel model =
+        TunableModel.load(directory, task, key.spec.peft(), key.device, key.spec.form());
     return new ExecutorRuntime(model, encoder, StateBytes.EMPTY);
   }
 

@@ -8,8 +8,8 @@ import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.train.TaskConfig;
 
 /**
- * What an executor needs to become able to train: specs of equal model, form and task share
- * one loaded base in a JVM.
+ * What an executor needs to become able to train: specs of equal model, form and task share one
+ * loaded base in a JVM.
  *
  * @param model model folder, or {@code bundled:NAME}
  * @param task task and labels
@@ -37,13 +37,7 @@ public record RuntimeSpec(
   /** With a method that is its parameters alone, or whose state is not known yet. */
   public RuntimeSpec(String model, TaskConfig task, PeftConfig peft, int mathThreads) {
     this(
-        model,
-        task,
-        peft,
-        mathThreads,
-        EncodingConfig.USUAL,
-        WeightForm.FLOAT32,
-        StateBytes.EMPTY);
+        model, task, peft, mathThreads, EncodingConfig.USUAL, WeightForm.FLOAT32, StateBytes.EMPTY);
   }
 
   /** The same model and task under another method, without a state. */

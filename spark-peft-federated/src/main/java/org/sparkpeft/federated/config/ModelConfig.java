@@ -15,8 +15,8 @@ import org.sparkpeft.core.train.PreferenceConfig;
  *     sound
  * @param pooling how token vectors become one: {@code auto} (what the model was trained with),
  *     {@code cls} or {@code mean}
- * @param dtype what the frozen base is held in: {@code float32}, {@code bfloat16}, {@code float16} or
- *     {@code nf4}; what is trained is float32
+ * @param dtype what the frozen base is held in: {@code float32}, {@code bfloat16}, {@code float16}
+ *     or {@code nf4}; what is trained is float32
  * @param fuse also write {@code merged/}, the base model with the final adapter folded in
  * @param preference how {@code dpo}, {@code ipo}, {@code orpo} and {@code kto} learn
  */

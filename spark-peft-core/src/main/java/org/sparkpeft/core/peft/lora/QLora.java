@@ -20,9 +20,10 @@ import org.sparkpeft.core.vector.Nf4;
  * task head's, are 4-bit NormalFloat, {@code y = NF4(W) x + b + s B A x}. Computed in float32;
  * gradients pass through the dequantised weight to x and never to it.
  *
- * <p>It is {@code LORA} that asks for its base: with {@code model.dtype: nf4} LORA computes the same.
- * Every reader quantises the base in the same way, to the same bits. The file holds LoRA's tensors;
- * on a base that is not quantised they would compute something slightly else. Federated as LoRA.
+ * <p>It is {@code LORA} that asks for its base: with {@code model.dtype: nf4} LORA computes the
+ * same. Every reader quantises the base in the same way, to the same bits. The file holds LoRA's
+ * tensors; on a base that is not quantised they would compute something slightly else. Federated as
+ * LoRA.
  */
 public final class QLora implements PeftMethod<QLora.Config> {
 

@@ -122,8 +122,7 @@ final class SparseDelta {
                   (below, layer, ids) ->
                       below.apply(
                           new Embedding(
-                              layer.path(),
-                              change.apply(layer.weight().full(context.manager()))),
+                              layer.path(), change.apply(layer.weight().full(context.manager()))),
                           ids))
               : Modification.weight(site.module().path(), change));
     }

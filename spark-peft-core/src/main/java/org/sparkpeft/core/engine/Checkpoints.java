@@ -23,7 +23,7 @@ import org.jspecify.annotations.Nullable;
  * <p>As long as the input has no gradient, a layer is recorded at first, which tells whether
  * anything in it is trained. If not, it has no part in the backward pass.
  */
-final class Checkpoints {
+final class Checkpoints implements SegmentedPass {
   /**
    * @param adds whether the layer adds to the loss
    */
@@ -36,12 +36,13 @@ final class Checkpoints {
 
   private final List<Segment> segments = new ArrayList<>();
 
-  boolean isEmpty() {
+  @Override
+  public boolean isEmpty() {
     return segments.isEmpty();
   }
 
-  /** As {@link LayerScope#run(NDManager, NDArray, BiFunction)}. */
-  NDArray run(NDManager step, NDArray input, BiFunction<NDManager, NDArray, NDArray> layer) {
+  @Override
+  public NDArray run(NDManager step, NDArray input, BiFunction<NDManager, NDArray, NDArray> layer) {
     LossTerms terms = new LossTerms();
     try (NDManager scratch = step.newSubManager()) {
       input.attach(scratch);
@@ -69,13 +70,13 @@ final class Checkpoints {
     }
   }
 
-  /** Takes the layers' outputs back from whoever has them now. */
-  void keepOutputs() {
+  @Override
+  public void keepOutputs() {
     segments.forEach(segment -> segment.output.attach(segment.step));
   }
 
-  /** Goes on from the outputs' gradients to those of everything that the layers read. */
-  void backward() {
+  @Override
+  public void backward() {
     for (int i = segments.size() - 1; i >= 0; i--) {
       Segment segment = segments.get(i);
       PtNDArray gradient = JniUtils.getGradient((PtNDArray) segment.output);

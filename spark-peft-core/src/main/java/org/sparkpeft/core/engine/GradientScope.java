@@ -14,33 +14,43 @@ import org.jspecify.annotations.Nullable;
 public final class GradientScope implements AutoCloseable {
   private static final ThreadLocal<@Nullable GradientScope> CURRENT = new ThreadLocal<>();
 
+  /** What stays of layers that run in {@link LayerScope} until the backward pass. */
+  public enum Keeps {
+    /** All that it needs. */
+    ALL,
+    /** The same, but weights that were unpacked, which are unpacked again, {@link Nf4Tensor}. */
+    ALL_BUT_WEIGHTS,
+    /** Their input; they are computed a second time, {@link Checkpoints}. */
+    INPUTS
+  }
+
   private final boolean before;
   private final @Nullable GradientScope outer;
-  private final @Nullable Checkpoints checkpoints;
+  private final @Nullable SegmentedPass segments;
   private final Thread owner = Thread.currentThread();
 
-  private GradientScope(boolean records, @Nullable Checkpoints checkpoints) {
+  private GradientScope(boolean records, @Nullable SegmentedPass segments) {
     TorchEngine.start();
     this.before = JniUtils.isGradMode();
     this.outer = CURRENT.get();
-    this.checkpoints = checkpoints;
+    this.segments = segments;
     JniUtils.setGradMode(records);
     CURRENT.set(this);
   }
 
   public static GradientScope open() {
-    return open(false);
+    return open(Keeps.ALL);
   }
 
-  /**
-   * @param checkpointing whether layers that run in {@link LayerScope} keep their input alone and
-   *     are computed a second time in the backward pass, see {@link Checkpoints}
-   */
-  public static GradientScope open(boolean checkpointing) {
-    if (checkpointing) {
-      NativeMemory.giveBackLargeBlocks();
-    }
-    return new GradientScope(true, checkpointing ? new Checkpoints() : null);
+  public static GradientScope open(Keeps keeps) {
+    return switch (keeps) {
+      case ALL -> new GradientScope(true, null);
+      case ALL_BUT_WEIGHTS -> new GradientScope(true, new UnpackedLayers());
+      case INPUTS -> {
+        NativeMemory.giveBackLargeBlocks();
+        yield new GradientScope(true, new Checkpoints());
+      }
+    };
   }
 
   /** Records nothing until closed, within another scope or without one. */
@@ -48,10 +58,10 @@ public final class GradientScope implements AutoCloseable {
     return new GradientScope(false, null);
   }
 
-  /** The checkpoints of the thread's innermost scope, if it has any. */
-  static @Nullable Checkpoints checkpoints() {
+  /** How the thread's innermost scope differentiates layers by themselves, if it does. */
+  static @Nullable SegmentedPass segments() {
     GradientScope current = CURRENT.get();
-    return current == null ? null : current.checkpoints;
+    return current == null ? null : current.segments;
   }
 
   /**
@@ -72,16 +82,16 @@ public final class GradientScope implements AutoCloseable {
    *     computed again
    */
   public void backward(NDArray loss, NDManager above) {
-    boolean more = checkpoints != null && !checkpoints.isEmpty();
+    boolean more = segments != null && !segments.isEmpty();
     if (reaches(loss)) {
       addGradients(loss, more);
     }
-    if (checkpoints != null) {
-      checkpoints.keepOutputs(); // What is above may own the last one.
+    if (segments != null) {
+      segments.keepOutputs(); // What is above may own the last one.
     }
     above.close();
-    if (checkpoints != null) {
-      checkpoints.backward();
+    if (segments != null) {
+      segments.backward();
     }
   }
 

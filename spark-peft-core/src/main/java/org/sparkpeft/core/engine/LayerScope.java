@@ -36,8 +36,8 @@ public final class LayerScope {
   }
 
   /**
-   * Runs a layer. It takes its input, which is nobody's afterwards, unless there are {@linkplain
-   * GradientScope#open(boolean) checkpoints}: then it is read again in the backward pass.
+   * Runs a layer. It takes its input, which is nobody's afterwards, unless the layer is {@linkplain
+   * GradientScope.Keeps differentiated by itself}: then it is there for the backward pass.
    *
    * @param step owner of the result
    * @param input the stream that flows through the layers, owned by {@code step}
@@ -45,9 +45,9 @@ public final class LayerScope {
    */
   public static NDArray run(
       NDManager step, NDArray input, BiFunction<NDManager, NDArray, NDArray> layer) {
-    Checkpoints checkpoints = GradientScope.checkpoints();
-    if (checkpoints != null && !LossTerms.areHeld()) {
-      return checkpoints.run(step, input, layer);
+    SegmentedPass segments = GradientScope.segments();
+    if (segments != null && !LossTerms.areHeld()) {
+      return segments.run(step, input, layer);
     }
     return run(
         step,

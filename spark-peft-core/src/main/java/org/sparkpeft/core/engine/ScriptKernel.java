@@ -11,12 +11,16 @@ import ai.djl.pytorch.jni.JniUtils;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.UncheckedIOException;
+import java.util.Map;
+import java.util.concurrent.ConcurrentHashMap;
 
 /**
  * A function from tensors to a tensor in TorchScript. Differentiable. Holds no tensors, so it works
  * on every device and may be used by several threads.
  */
 final class ScriptKernel implements AutoCloseable {
+  private static final Map<String, ScriptKernel> SHARED = new ConcurrentHashMap<>();
+
   private final PtSymbolBlock block;
 
   /**
@@ -34,8 +38,12 @@ final class ScriptKernel implements AutoCloseable {
     }
   }
 
-  /** One that lives as long as the JVM. */
+  /** One that lives as long as the JVM, the same whenever asked for. */
   static ScriptKernel shared(String source) {
+    return SHARED.computeIfAbsent(source, ScriptKernel::lasting);
+  }
+
+  private static ScriptKernel lasting(String source) {
     return new ScriptKernel(NDManager.newBaseManager(Device.cpu(), TorchEngine.NAME), source);
   }
 

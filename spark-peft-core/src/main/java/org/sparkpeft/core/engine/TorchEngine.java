@@ -5,9 +5,11 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
+import com.sun.jna.Memory;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Collection;
+import java.util.function.Consumer;
 
 /** Starting the engine, and tensors whose memory the engine owns. */
 public final class TorchEngine {
@@ -45,17 +47,38 @@ public final class TorchEngine {
    * @param shape dimensions whose product is {@code values.length}
    */
   public static NDArray tensor(NDManager manager, float[] values, Collection<Integer> shape) {
-    ByteBuffer buffer =
-        ByteBuffer.allocateDirect(Math.multiplyExact(values.length, 4))
-            .order(ByteOrder.nativeOrder());
-    buffer.asFloatBuffer().put(values);
     long[] dimensions = shape.stream().mapToLong(Integer::longValue).toArray();
-    NDArray borrowed = manager.create(buffer, new Shape(dimensions), DataType.FLOAT32);
-    if (manager.getDevice().isGpu()) {
-      return borrowed; // already a copy in the GPU's memory
-    }
-    try (borrowed) {
-      return borrowed.duplicate();
+    return owned(
+        manager,
+        4L * values.length,
+        buffer -> buffer.asFloatBuffer().put(values),
+        new Shape(dimensions),
+        DataType.FLOAT32);
+  }
+
+  /** As {@link #tensor(NDManager, float[], Collection)}, of bytes 0..255, {@code [bytes]}. */
+  static NDArray tensor(NDManager manager, byte[] values) {
+    return owned(
+        manager,
+        values.length,
+        buffer -> buffer.put(values).rewind(),
+        new Shape(values.length),
+        DataType.UINT8);
+  }
+
+  /** The buffer in between is freed here, not some time by the garbage collector. */
+  private static NDArray owned(
+      NDManager manager, long bytes, Consumer<ByteBuffer> fill, Shape shape, DataType dataType) {
+    try (Memory memory = new Memory(Math.max(1, bytes))) {
+      ByteBuffer buffer = memory.getByteBuffer(0, bytes).order(ByteOrder.nativeOrder());
+      fill.accept(buffer);
+      NDArray borrowed = manager.create(buffer, shape, dataType);
+      if (manager.getDevice().isGpu()) {
+        return borrowed; // already a copy in the GPU's memory
+      }
+      try (borrowed) {
+        return borrowed.duplicate();
+      }
     }
   }
 }

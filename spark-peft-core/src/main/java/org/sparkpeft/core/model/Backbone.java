@@ -5,6 +5,7 @@ import ai.djl.ndarray.NDManager;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import org.sparkpeft.core.io.WeightSource;
 
 /**
  * A frozen base model with its task head. Immutable after loading and shared by all concurrent
@@ -18,6 +19,14 @@ public interface Backbone extends AutoCloseable {
 
   /** Sizes of the model. */
   ModelSizes config();
+
+  /** In how many bits the weights are held. */
+  default WeightForm form() {
+    return WeightForm.FLOAT32;
+  }
+
+  /** Bytes of the engine's memory that the tensors take. */
+  long bytes();
 
   /** Hugging Face's {@code base_model_prefix}, such as {@code bert}, {@code transformer}. */
   String prefix();
@@ -87,8 +96,18 @@ public interface Backbone extends AutoCloseable {
    */
   NDArray logits(NDArray features, Tuning tuning);
 
-  /** A copy of one frozen tensor, for example {@code classifier.weight}, row-major. */
+  /**
+   * A copy of one frozen tensor, for example {@code classifier.weight}, row-major, as it is
+   * computed with: rounded where {@link #form} rounds it.
+   */
   float[] frozen(String tensor);
+
+  /**
+   * As {@link #frozen}, but as the checkpoint has it, not rounded.
+   *
+   * @param checkpoint what the model was loaded from
+   */
+  float[] stored(WeightSource checkpoint, String tensor);
 
   /** Frees the weights. No task may be using the model. */
   @Override

@@ -88,16 +88,25 @@ public final class Backbones {
     return load(directory, device, HeadConfig.NO_HEAD);
   }
 
+  /** The model with a task head, in float32. */
+  public static Backbone load(ModelDirectory directory, ComputeDevice device, HeadConfig head) {
+    return load(directory, device, head, WeightForm.FLOAT32);
+  }
+
   /**
-   * The model with a task head. Weights are read as float32.
+   * The model with a task head. Tensors are read one at a time, so that no more than one of them is
+   * in memory in another form than the one asked for.
    *
    * @throws FormatException if the architecture or a setting is not supported, or tensors are
    *     missing or have another shape
+   * @throws org.sparkpeft.core.error.ConfigException if the form does not fit the model
    */
-  public static Backbone load(ModelDirectory directory, ComputeDevice device, HeadConfig head) {
+  public static Backbone load(
+      ModelDirectory directory, ComputeDevice device, HeadConfig head, WeightForm form) {
     Architecture architecture = architecture(directory);
     try (WeightSource weights = directory.weights()) {
-      return new FrozenBackbone(architecture, head, directory.path().toString(), weights, device);
+      return new FrozenBackbone(
+          architecture, head, directory.path().toString(), weights, device, form);
     }
   }
 

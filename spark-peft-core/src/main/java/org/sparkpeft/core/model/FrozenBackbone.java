@@ -18,6 +18,7 @@ final class FrozenBackbone implements Backbone {
   private static final Cleaner CLEANER = Cleaner.create();
 
   private final NDManager manager;
+  private final WeightForm form;
   private final Architecture architecture;
   private final ModuleTree modules;
   private final List<ModuleSpec> buffers;
@@ -33,7 +34,9 @@ final class FrozenBackbone implements Backbone {
       HeadConfig head,
       String source,
       WeightSource weights,
-      ComputeDevice device) {
+      ComputeDevice device,
+      WeightForm form) {
+    this.form = form;
     this.architecture = architecture;
     this.modules = architecture.modules(head);
     this.buffers = architecture.buffers(head);
@@ -45,7 +48,9 @@ final class FrozenBackbone implements Backbone {
               source,
               Stream.concat(modules.all().stream(), buffers.stream()).toList(),
               weights,
-              architecture.prefix());
+              architecture.prefix(),
+              form,
+              modules.structure().output());
       this.network = architecture.network(head, frozen, manager);
       this.tensors = CLEANER.register(this, new Release(network, manager));
     } catch (RuntimeException e) {
@@ -62,6 +67,16 @@ final class FrozenBackbone implements Backbone {
   @Override
   public ModelSizes config() {
     return architecture.sizes();
+  }
+
+  @Override
+  public WeightForm form() {
+    return form;
+  }
+
+  @Override
+  public long bytes() {
+    return frozen.bytes();
   }
 
   @Override
@@ -125,9 +140,18 @@ final class FrozenBackbone implements Backbone {
   }
 
   @Override
+  public float[] stored(WeightSource checkpoint, String tensor) {
+    try {
+      return frozen.stored(checkpoint, tensor);
+    } finally {
+      Reference.reachabilityFence(this);
+    }
+  }
+
+  @Override
   public float[] frozen(String tensor) {
     try {
-      return frozen.tensor(tensor).toFloatArray();
+      return frozen.values(tensor);
     } finally {
       Reference.reachabilityFence(this);
     }

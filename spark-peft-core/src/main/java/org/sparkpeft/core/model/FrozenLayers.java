@@ -6,7 +6,9 @@ import ai.djl.ndarray.types.DataType;
 import ai.djl.ndarray.types.Shape;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Collections;
 import java.util.HashMap;
+import java.util.IdentityHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -14,13 +16,18 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.TreeSet;
 import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.engine.HalfTensor;
+import org.sparkpeft.core.engine.Nf4Tensor;
 import org.sparkpeft.core.engine.TorchEngine;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.LayerNorm;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.nn.RmsNorm;
+import org.sparkpeft.core.nn.Weight;
+import org.sparkpeft.core.vector.Nf4;
 
 /**
  * The weights of a model's layers, by module path, as the checkpoint has them. Checkpoints of the
@@ -32,17 +39,37 @@ final class FrozenLayers {
   /** Table that encoder and decoder share; some checkpoints hold it under their names alone. */
   private static final String SHARED = "shared.weight";
 
+  /** From here on, float16 rounds to infinity. */
+  private static final float FLOAT16_OVERFLOW = 65520;
+
+  private final NDManager manager;
+  private final WeightForm form;
+  private final String output;
+
+  /** Of linear layers and embeddings, by path. */
+  private final Map<String, Weight> weights = new HashMap<>();
+
+  /** All others, by name. */
   private final Map<String, NDArray> tensors = new HashMap<>();
+
+  private final Map<String, Place> places = new HashMap<>();
   private final Set<String> missing = new TreeSet<>();
   private final Map<String, String> tied = new HashMap<>();
 
-  private FrozenLayers() {}
+  private Nf4Tensor.@Nullable Codebook codebook;
+
+  private FrozenLayers(NDManager manager, WeightForm form, String output) {
+    this.manager = manager;
+    this.form = form;
+    this.output = output;
+  }
 
   /**
-   * Reads layers into {@code manager}.
+   * Reads layers into {@code manager}, one tensor after another.
    *
    * @param source what the weights are, for messages
    * @param family prefix of the family, for example {@code bert}
+   * @param output path of the layer over the vocabulary
    * @throws FormatException naming tensors that are missing or have another shape
    */
   static FrozenLayers load(
@@ -50,22 +77,26 @@ final class FrozenLayers {
       String source,
       List<ModuleSpec> modules,
       WeightSource weights,
-      String family) {
-    FrozenLayers layers = new FrozenLayers();
+      String family,
+      WeightForm form,
+      String output) {
+    FrozenLayers layers = new FrozenLayers(manager, form, output);
+    Map<String, String> tables = new HashMap<>();
     List<String> absent = new ArrayList<>();
     for (ModuleSpec module : modules) {
       Map<String, String> stored = storedNames(module, weights, family);
-      if (layers.repeatsTable(module, stored, weights)) {
+      if (repeatsTable(module, stored, weights, tables)) {
         layers.tie(module);
       } else if (stored.size() == module.tensors().size()) {
-        stored.forEach(
-            (name, spelling) ->
-                layers.tensors.put(name, read(manager, weights, module, name, spelling)));
-      } else if (layers.tensors.containsKey(module.storage().tiedTo() + ".weight")) {
+        stored.forEach((name, spelling) -> layers.read(weights, module, name, spelling));
+        if (module.kind() == ModuleSpec.Kind.EMBEDDING) {
+          tables.putAll(stored);
+        }
+      } else if (layers.weights.containsKey(module.storage().tiedTo())) {
         layers.tie(module);
       } else if (module.isHead()) {
         layers.missing.add(module.path());
-        layers.makeUp(manager, module);
+        layers.makeUp(module);
       } else {
         module.tensors().keySet().stream()
             .filter(name -> !stored.containsKey(name))
@@ -83,13 +114,74 @@ final class FrozenLayers {
     return layers;
   }
 
-  private static NDArray read(
-      NDManager manager, WeightSource weights, ModuleSpec module, String name, String spelling) {
-    float[] values = weights.floats(spelling);
-    if (module.storage().transposed() && name.endsWith(".weight")) {
-      values = transposed(values, module.in(), module.out());
+  /** Where the checkpoint has a tensor. */
+  private record Place(ModuleSpec module, String name, String spelling) {
+    float[] read(WeightSource source) {
+      float[] values = source.floats(spelling);
+      return module.storage().transposed() && isWeight(module, name)
+          ? transposed(values, module.in(), module.out())
+          : values;
     }
-    return TorchEngine.tensor(manager, values, Objects.requireNonNull(module.tensors().get(name)));
+  }
+
+  private void read(WeightSource source, ModuleSpec module, String name, String spelling) {
+    Place place = new Place(module, name, spelling);
+    float[] values = place.read(source);
+    places.put(name, place);
+    List<Integer> shape = Objects.requireNonNull(module.tensors().get(name));
+    if (isWeight(module, name)) {
+      weights.put(module.path(), weight(spelling, values, shape, form.of(module, output)));
+    } else {
+      tensors.put(name, TorchEngine.tensor(manager, values, shape));
+    }
+  }
+
+  /** Whether a tensor is what a linear layer multiplies with, or an embedding's table. */
+  private static boolean isWeight(ModuleSpec module, String name) {
+    boolean matrix =
+        module.kind() == ModuleSpec.Kind.LINEAR || module.kind() == ModuleSpec.Kind.EMBEDDING;
+    return matrix && name.equals(module.path() + ".weight");
+  }
+
+  private Weight weight(String name, float[] values, List<Integer> shape, WeightForm.Type type) {
+    return switch (type) {
+      case FLOAT32 -> Weight.of(TorchEngine.tensor(manager, values, shape));
+      case BFLOAT16 -> half(values, shape, HalfTensor.Type.BFLOAT16);
+      case FLOAT16 -> {
+        requireFloat16(name, values);
+        yield half(values, shape, HalfTensor.Type.FLOAT16);
+      }
+      case NF4 -> packed(values, shape);
+    };
+  }
+
+  private Weight packed(float[] values, List<Integer> shape) {
+    Nf4 single = Nf4.quantise(values, form.blocksize());
+    Nf4 numbers = form.doubleQuant() ? single.nested() : single;
+    return new Weight.Packed(Nf4Tensor.of(codebook(), numbers, shape.get(0), shape.get(1)));
+  }
+
+  private Nf4Tensor.Codebook codebook() {
+    Nf4Tensor.Codebook known = codebook;
+    if (known == null) {
+      known = Nf4Tensor.Codebook.in(manager);
+      codebook = known;
+    }
+    return known;
+  }
+
+  private Weight half(float[] values, List<Integer> shape, HalfTensor.Type type) {
+    return new Weight.Half(HalfTensor.of(manager, values, shape, type));
+  }
+
+  private static void requireFloat16(String name, float[] values) {
+    for (float value : values) {
+      if (Math.abs(value) >= FLOAT16_OVERFLOW) {
+        throw new ConfigException(
+            "model.dtype",
+            "float16 ends at 65504, and the model's " + name + " has " + value + "; use bfloat16");
+      }
+    }
   }
 
   /** {@code [rows, columns]} to {@code [columns, rows]}. */
@@ -104,19 +196,21 @@ final class FrozenLayers {
   }
 
   /** Whether a module that may share an embedding's table is stored as a copy of it. */
-  private boolean repeatsTable(
-      ModuleSpec module, Map<String, String> stored, WeightSource weights) {
-    NDArray table = tensors.get(module.storage().tiedTo() + ".weight");
+  private static boolean repeatsTable(
+      ModuleSpec module,
+      Map<String, String> stored,
+      WeightSource weights,
+      Map<String, String> tables) {
+    String table = tables.get(module.storage().tiedTo() + ".weight");
     String name = stored.get(module.path() + ".weight");
     return table != null
         && name != null
-        && Arrays.equals(weights.floats(name), table.toFloatArray());
+        && Arrays.equals(weights.floats(name), weights.floats(table));
   }
 
   /** The table of the embedding that a module shares. */
   private void tie(ModuleSpec module) {
-    NDArray table = tensor(module.storage().tiedTo() + ".weight");
-    tensors.put(module.path() + ".weight", table);
+    weights.put(module.path(), matrix(module.storage().tiedTo()));
     tied.put(module.path(), module.storage().tiedTo());
   }
 
@@ -168,18 +262,22 @@ final class FrozenLayers {
     return names;
   }
 
-  private void makeUp(NDManager manager, ModuleSpec module) {
+  private void makeUp(ModuleSpec module) {
     module
         .tensors()
         .forEach(
             (name, shape) -> {
               boolean identity =
                   module.origin() == ModuleSpec.Origin.IDENTITY && name.endsWith(".weight");
-              tensors.put(
-                  name,
+              NDArray made =
                   identity
                       ? identity(manager, shape)
-                      : manager.zeros(new Shape(shape.stream().mapToLong(d -> d).toArray())));
+                      : manager.zeros(new Shape(shape.stream().mapToLong(d -> d).toArray()));
+              if (isWeight(module, name)) {
+                weights.put(module.path(), Weight.of(made));
+              } else {
+                tensors.put(name, made);
+              }
             });
   }
 
@@ -201,11 +299,19 @@ final class FrozenLayers {
   }
 
   Linear linear(String path) {
-    return new Linear(path, weight(path), bias(path));
+    return new Linear(path, matrix(path), tensors.get(path + ".bias"));
   }
 
   Embedding embedding(String path) {
-    return new Embedding(path, weight(path));
+    return new Embedding(path, matrix(path));
+  }
+
+  private Weight matrix(String path) {
+    Weight matrix = weights.get(path);
+    if (matrix == null) {
+      throw new IllegalArgumentException("no frozen weight of " + path);
+    }
+    return matrix;
   }
 
   LayerNorm layerNorm(String path, float epsilon) {
@@ -223,14 +329,37 @@ final class FrozenLayers {
     return new RmsNorm(path, weight(path), epsilon, offset);
   }
 
+  /** Of a norm. */
   NDArray weight(String path) {
     return tensor(path + ".weight");
   }
 
-  @Nullable NDArray bias(String path) {
-    return tensors.get(path + ".bias");
+  /** A copy of any tensor's values, as they are computed with. */
+  float[] values(String name) {
+    Weight matrix = weights.get(name.replaceFirst("\\.weight$", ""));
+    if (matrix == null || !name.endsWith(".weight")) {
+      return tensor(name).toFloatArray();
+    }
+    try (NDManager scratch = manager.newSubManager()) {
+      return matrix.full(scratch).toFloatArray();
+    }
   }
 
+  /** A tensor's values as a checkpoint has them; as computed with where it has none. */
+  float[] stored(WeightSource source, String name) {
+    Place place = places.get(name);
+    return place == null ? values(name) : place.read(source);
+  }
+
+  /** Bytes of the engine's memory that the tensors take; a table that layers share counts once. */
+  long bytes() {
+    Set<Weight> each = Collections.newSetFromMap(new IdentityHashMap<>());
+    each.addAll(weights.values());
+    return each.stream().mapToLong(Weight::bytes).sum()
+        + tensors.values().stream().mapToLong(tensor -> 4 * tensor.size()).sum();
+  }
+
+  /** What is no linear layer's and no embedding's weight. */
   NDArray tensor(String name) {
     NDArray tensor = tensors.get(name);
     if (tensor == null) {

@@ -1,7 +1,6 @@
 package org.sparkpeft.core.model;
 
 import ai.djl.ndarray.NDArray;
-import org.sparkpeft.core.nn.Linear;
 
 /** The head's linear layers by path, each seen through the task's tuning. */
 final class HeadLayers {
@@ -14,7 +13,7 @@ final class HeadLayers {
   }
 
   NDArray linear(String path, NDArray x) {
-    return tuning.linear(new Linear(path, layers.weight(path), layers.bias(path)), x);
+    return tuning.linear(layers.linear(path), x);
   }
 
   NDArray norm(String path, float epsilon, NDArray x) {

@@ -3,7 +3,6 @@ package org.sparkpeft.core.model;
 import ai.djl.ndarray.NDArray;
 import java.util.List;
 import org.sparkpeft.core.nn.Activation;
-import org.sparkpeft.core.nn.Linear;
 
 /**
  * The head of a masked language model: {@code decoder(norm(activation(dense h))) + bias}, where the
@@ -57,7 +56,7 @@ record WordHead(String dense, String norm, String decoder, String bias, Activati
   NDArray logits(EncoderConfig config, FrozenLayers frozen, Tuning tuning, NDArray hidden) {
     NDArray x = activation.apply(tuning.linear(frozen.linear(dense), hidden));
     x = tuning.layerNorm(frozen.layerNorm(norm, config.epsilon()), x); // [batch, seq, embedding]
-    NDArray logits = tuning.linear(new Linear(decoder, frozen.weight(decoder), null), x);
+    NDArray logits = tuning.linear(frozen.linear(decoder).withBias(null), x);
     return logits.add(tuning.tensor(hidden.getManager(), bias, frozen.tensor(bias)));
   }
 }

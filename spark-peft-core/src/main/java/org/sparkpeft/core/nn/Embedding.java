@@ -9,14 +9,19 @@ import ai.djl.ndarray.types.SparseFormat;
  * @param path Hugging Face's path of the module
  * @param weight {@code [rows, size]}
  */
-public record Embedding(String path, NDArray weight) {
+public record Embedding(String path, Weight weight) {
+
+  /** With a table in float32. */
+  public Embedding(String path, NDArray weight) {
+    this(path, Weight.of(weight));
+  }
 
   /**
    * @param ids integers {@code [batch, seq]}
    * @return {@code [batch, seq, size]}
    */
   public NDArray apply(NDArray ids) {
-    return of(ids, weight);
+    return weight.rows(ids);
   }
 
   /** Rows {@code ids} of {@code weight}; the result belongs to {@code ids}' manager. */

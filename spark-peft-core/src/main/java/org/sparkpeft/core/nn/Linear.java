@@ -11,14 +11,24 @@ import org.jspecify.annotations.Nullable;
  * @param weight {@code [out, in]}
  * @param bias {@code [out]}, or null where the layer has none
  */
-public record Linear(String path, NDArray weight, @Nullable NDArray bias) {
+public record Linear(String path, Weight weight, @Nullable NDArray bias) {
+
+  /** With a weight in float32. */
+  public Linear(String path, NDArray weight, @Nullable NDArray bias) {
+    this(path, Weight.of(weight), bias);
+  }
 
   /**
    * @param x {@code [..., in]}
    * @return {@code [..., out]}
    */
   public NDArray apply(NDArray x) {
-    return of(x, weight, bias);
+    return weight.apply(x, bias);
+  }
+
+  /** The same layer with another bias. */
+  public Linear withBias(@Nullable NDArray other) {
+    return new Linear(path, weight, other);
   }
 
   /** {@code x Wt + b} with the given tensors; the result belongs to {@code x}'s manager. */

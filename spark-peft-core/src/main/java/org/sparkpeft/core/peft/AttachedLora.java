@@ -10,7 +10,6 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
-import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -256,7 +255,7 @@ record AttachedLora(LoraConfig config, List<LoraSite> sites, List<ModuleSpec> bi
         : new Modification.OnLinear(
             module.path(),
             Insertion.WEIGHT,
-            (below, layer, x) -> below.apply(new Linear(layer.path(), layer.weight(), bias), x));
+            (below, layer, x) -> below.apply(layer.withBias(bias), x));
   }
 
   private float[] factorA(LoraSite site, ParameterVector parameters, MethodState state) {

@@ -34,12 +34,12 @@ record LoraForward(
     NDArray baseBias = bias == null ? layer.bias() : bias;
     NDArray dropped = dropout == null ? x : dropout.apply(x);
     if (magnitude == null) {
-      NDArray y = below.apply(new Linear(layer.path(), layer.weight(), baseBias), x);
+      NDArray y = below.apply(layer.withBias(baseBias), x);
       return withoutStart(y, x).addi(change(dropped));
     }
-    Linear plain = new Linear(layer.path(), layer.weight(), null);
+    Linear plain = layer.withBias(null);
     NDArray base = withoutStart(below.apply(plain, x), x);
-    NDArray scale = magnitude.div(lengths(layer.weight(), false));
+    NDArray scale = magnitude.div(lengths(layer.weight().full(x.getManager()), false));
     NDArray y;
     if (dropout == null) {
       y = base.add(change(x)).mul(scale);
@@ -53,7 +53,10 @@ record LoraForward(
   NDArray embedding(Modification.EmbeddingForward below, Embedding layer, NDArray ids) {
     NDArray low = Scalars.times(Embedding.of(ids, a.transpose()), site.scale());
     NDArray y = below.apply(layer, ids).addi(Linear.of(low, b, null)); // [batch, seq, size]
-    return magnitude == null ? y : y.mul(magnitude.div(lengths(layer.weight(), true)));
+    if (magnitude == null) {
+      return y;
+    }
+    return y.mul(magnitude.div(lengths(layer.weight().full(ids.getManager()), true)));
   }
 
   /** {@code s (B A x + bias)}. */

@@ -92,7 +92,9 @@ public sealed interface Modification {
         path,
         Insertion.WEIGHT,
         (below, layer, x) ->
-            below.apply(new Linear(path, change.apply(layer.weight()), layer.bias()), x));
+            below.apply(
+                new Linear(path, change.apply(layer.weight().full(x.getManager())), layer.bias()),
+                x));
   }
 
   // ---------------------------------------------------------------- embeddings and norms

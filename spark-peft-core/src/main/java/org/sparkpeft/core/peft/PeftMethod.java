@@ -2,11 +2,13 @@ package org.sparkpeft.core.peft;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.model.ModuleTree;
+import org.sparkpeft.core.model.WeightForm;
 
 /**
  * A parameter-efficient method. Implementations are found with {@link java.util.ServiceLoader},
@@ -75,6 +77,15 @@ public interface PeftMethod<C extends PeftConfig> {
    */
   default double usualRate() {
     return 1;
+  }
+
+  /**
+   * The form of base that the method is made for; empty where any will do, as almost always.
+   *
+   * @return in how many bits the base is to be held
+   */
+  default Optional<WeightForm> baseForm(C config) {
+    return Optional.empty();
   }
 
   /**

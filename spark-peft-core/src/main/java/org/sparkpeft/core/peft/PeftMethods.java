@@ -5,6 +5,7 @@ import java.util.Comparator;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.ServiceConfigurationError;
 import java.util.ServiceLoader;
 import java.util.Set;
@@ -13,6 +14,7 @@ import java.util.TreeMap;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.model.LayerPaths;
 import org.sparkpeft.core.model.ModuleTree;
+import org.sparkpeft.core.model.WeightForm;
 
 /** Finds the method that belongs to a configuration. */
 public final class PeftMethods {
@@ -42,6 +44,29 @@ public final class PeftMethods {
     }
     methods.sort(Comparator.comparing(PeftMethod::peftType));
     return methods;
+  }
+
+  /**
+   * The form in which a base is held under a method: the one that was asked for, unless the method
+   * is made for another. Where nothing was asked for, which is float32, or the same type, its own
+   * is taken.
+   *
+   * @throws ConfigException if both ask for different types
+   */
+  public static WeightForm baseForm(PeftConfig config, WeightForm asked) {
+    WeightForm form = baseForm(of(config), config).orElse(asked);
+    if (form.type() != asked.type() && asked.type() != WeightForm.Type.FLOAT32) {
+      throw new ConfigException(
+          "model.dtype",
+          "%s does not go with peft_type %s, whose base is in %s; set %s"
+              .formatted(asked.dtype(), config.peftType(), form.dtype(), form.dtype()));
+    }
+    return form;
+  }
+
+  private static <C extends PeftConfig> Optional<WeightForm> baseForm(
+      PeftMethod<C> method, PeftConfig config) {
+    return method.baseForm(method.configType().cast(config));
   }
 
   /** Lays a configured method out on a model; see {@link PeftMethod#attach}. */

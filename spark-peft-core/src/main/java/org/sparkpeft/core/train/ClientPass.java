@@ -266,7 +266,7 @@ public final class ClientPass {
       NDArray leaf = values.leaf(step, together.size());
       List<Optional<Double>> found =
           new ArrayList<>(Collections.nCopies(together.size(), Optional.of(0.0)));
-      try (GradientScope scope = GradientScope.open(config.gradientCheckpointing())) {
+      try (GradientScope scope = GradientScope.open(model.keeps(config.gradientCheckpointing()))) {
         TuningContext context =
             new TuningContext(
                 step, true, Philox.of(0, "unused"), tokens, Probes.none(), new ArrayList<>());

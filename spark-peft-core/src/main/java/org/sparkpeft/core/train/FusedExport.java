@@ -6,14 +6,20 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.TensorData;
+import org.sparkpeft.core.io.WeightSource;
 import org.sparkpeft.core.model.ModuleSpec;
+import org.sparkpeft.core.model.WeightForm;
 import org.sparkpeft.core.vector.ParameterVector;
 
-/** Writes the base model with the adapter folded into its weights, in float32. */
+/**
+ * Writes the base model with the adapter folded into its weights, in float32. What the adapter
+ * changes is added to the checkpoint's own values, so that a base in 16 bits loses nothing here.
+ */
 final class FusedExport {
   private FusedExport() {}
 
@@ -31,14 +37,20 @@ final class FusedExport {
             });
     Map<String, float[]> changed = new HashMap<>(model.saved().fuse(parameters));
     changed.putAll(model.method().fuse(parameters, model.state(), model.backbone()::frozen));
+    try (WeightSource checkpoint = model.directory().weights()) {
+      return write(model, changed, checkpoint, target);
+    }
+  }
+
+  private static ModelDirectory write(
+      TunableModel model, Map<String, float[]> changed, WeightSource checkpoint, Path target) {
     List<TensorData> tensors = new ArrayList<>();
     for (ModuleSpec module : model.modules().all()) {
       module
           .tensors()
           .forEach(
               (name, shape) -> {
-                float[] values = changed.get(name);
-                values = values == null ? model.backbone().frozen(name) : finite(name, values);
+                float[] values = finite(name, values(model, checkpoint, name, changed.get(name)));
                 if (!sharesTable(model, module, changed)) {
                   tensors.add(
                       TensorData.ofFloats(
@@ -57,6 +69,23 @@ final class FusedExport {
         config(model, tensors),
         TensorData.byName(tensors),
         model.directory().companionFiles());
+  }
+
+  private static float[] values(
+      TunableModel model, WeightSource checkpoint, String name, float @Nullable [] changed) {
+    if (changed == null) {
+      return model.backbone().stored(checkpoint, name);
+    }
+    boolean whole = model.layout().contains(name); // trained in full: nothing of the base is left
+    if (whole || model.baseForm().equals(WeightForm.FLOAT32)) {
+      return changed;
+    }
+    float[] rounded = model.backbone().frozen(name);
+    float[] values = model.backbone().stored(checkpoint, name);
+    for (int i = 0; i < values.length; i++) {
+      values[i] += changed[i] - rounded[i];
+    }
+    return values;
   }
 
   /** Whether a module needs no tensor of its own: it is an embedding's table, and still will be. */

@@ -203,7 +203,7 @@ public final class LocalTrainer {
     try (NDManager step = manager.newSubManager()) {
       Map<String, NDArray> leaves = flat.leaves(step);
       float value;
-      try (GradientScope scope = GradientScope.open(config.gradientCheckpointing());
+      try (GradientScope scope = GradientScope.open(model.keeps(config.gradientCheckpointing()));
           NDManager above = step.newSubManager()) {
         List<NDArray> terms = new ArrayList<>();
         TuningContext context = new TuningContext(step, true, random, batch.input(), probes, terms);

@@ -139,7 +139,7 @@ public record TrainingMemory(long values, long gradients, long moments) {
     flat.set(started.initialParameters(0).toArray());
     try (NDManager manager = device.newManager();
         NDManager step = manager.newSubManager();
-        GradientScope scope = GradientScope.open(checkpointing)) {
+        GradientScope scope = GradientScope.open(started.keeps(checkpointing))) {
       BatchForward forward =
           objective
               .judged(() -> started.forward(manager, started.below()))

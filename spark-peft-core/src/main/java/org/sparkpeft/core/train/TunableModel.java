@@ -14,6 +14,7 @@ import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.engine.ComputeDevice;
+import org.sparkpeft.core.engine.GradientScope;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.generate.Generated;
 import org.sparkpeft.core.generate.GenerationConfig;
@@ -28,6 +29,7 @@ import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.model.Tuning;
+import org.sparkpeft.core.model.WeightForm;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
 import org.sparkpeft.core.peft.ClientRows;
@@ -79,6 +81,7 @@ public final class TunableModel implements AutoCloseable {
     this.peft = PeftMethods.suited(peft, backbone.modules());
     this.device = device;
     this.backbone = backbone;
+    requireForm(peft, backbone.form());
     if (task.kind().isPreference()) {
       Preferences.requireNoDropout(task, peft);
     }
@@ -112,17 +115,41 @@ public final class TunableModel implements AutoCloseable {
     this.below = below;
   }
 
+  private static void requireForm(PeftConfig peft, WeightForm held) {
+    WeightForm asked = PeftMethods.baseForm(peft, held);
+    if (!asked.equals(held)) {
+      throw new ConfigException(
+          "peft_type",
+          "%s needs a base in %s, this one is in %s; load the model for it"
+              .formatted(peft.peftType(), asked, held));
+    }
+  }
+
+  /** With the base in the form that the method asks for, else in float32. */
+  public static TunableModel load(
+      ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
+    return load(directory, task, peft, device, WeightForm.FLOAT32);
+  }
+
   /**
    * Loads the base model and lays the adapter out on it.
    *
-   * @throws ConfigException if the adapter's configuration or the task does not fit the model
+   * @param form what the base is held in, unless the method asks for a form, see {@link
+   *     PeftMethods#baseForm}
+   * @throws ConfigException if the adapter's configuration or the task does not fit the model, or
+   *     the form does not fit the method
    * @throws org.sparkpeft.core.error.FormatException if the model cannot be read
    */
   public static TunableModel load(
-      ModelDirectory directory, TaskConfig task, PeftConfig peft, ComputeDevice device) {
+      ModelDirectory directory,
+      TaskConfig task,
+      PeftConfig peft,
+      ComputeDevice device,
+      WeightForm form) {
     TaskConfig.requireInput(task.task(), Backbones.input(directory));
     task.requireArchitecture(directory);
-    Backbone backbone = Backbones.load(directory, device, task.head());
+    WeightForm held = PeftMethods.baseForm(peft, form);
+    Backbone backbone = Backbones.load(directory, device, task.head(), held);
     try {
       return new TunableModel(directory, task, peft, device, backbone, AdapterStack.NONE);
     } catch (RuntimeException e) {
@@ -278,6 +305,16 @@ public final class TunableModel implements AutoCloseable {
     return backbone.modules();
   }
 
+  /** In how many bits the base is held. */
+  public WeightForm baseForm() {
+    return backbone.form();
+  }
+
+  /** Bytes of the engine's memory that the base takes, head included. */
+  public long baseBytes() {
+    return backbone.bytes();
+  }
+
   /** What the model reads of an example. */
   public InputForm input() {
     return backbone.input();
@@ -371,6 +408,30 @@ public final class TunableModel implements AutoCloseable {
                   "cannot be on with peft_type %s: %s; turn it off"
                       .formatted(peft.peftType(), reason));
             });
+  }
+
+  /**
+   * What a training step keeps of each layer for its backward pass.
+   *
+   * @param checkpointing whether layers may be computed a second time, see {@link
+   *     #requireRecomputable}
+   */
+  GradientScope.Keeps keeps(boolean checkpointing) {
+    if (checkpointing) {
+      return GradientScope.Keeps.INPUTS;
+    }
+    return isPacked() && layersStandAlone()
+        ? GradientScope.Keeps.ALL_BUT_WEIGHTS
+        : GradientScope.Keeps.ALL;
+  }
+
+  private boolean isPacked() {
+    return baseForm().type() == WeightForm.Type.NF4;
+  }
+
+  private boolean layersStandAlone() {
+    return method.whyNotRecomputed().isEmpty()
+        && below.active().stream().allMatch(layer -> layer.model().layersStandAlone());
   }
 
   private Optional<String> whyTaskOneByOne() {
@@ -579,7 +640,15 @@ public final class TunableModel implements AutoCloseable {
   public Optional<String> whyNotFused() {
     return !below.names().isEmpty()
         ? Optional.of("it lies on the adapters " + below.names() + "; merge them first")
-        : method.whyNotFused();
+        : method
+            .whyNotFused()
+            .or(
+                () ->
+                    isPacked()
+                        ? Optional.of(
+                            "the base is in 4 bits, and rounding to them would lose what was"
+                                + " trained; export the adapter")
+                        : Optional.empty());
   }
 
   /**

@@ -183,6 +183,14 @@ final class BenchCommand {
         description = "peft_type (default: the recipe's, or LORA); settings of it with --set.")
     private Optional<String> method = Optional.empty();
 
+    @Option(
+        names = "--dtype",
+        paramLabel = "TYPE",
+        description =
+            "What the base is held in: float32, bfloat16, float16 or nf4 (default: the recipe's,"
+                + " or float32).")
+    private Optional<String> dtype = Optional.empty();
+
     @Option(names = "--batch", description = "Examples of a batch (default: the recipe's, or 32).")
     private Optional<Integer> batch = Optional.empty();
 
@@ -226,6 +234,7 @@ final class BenchCommand {
       List<Setting> settings = new ArrayList<>();
       model.ifPresent(path -> settings.add(Setting.text("model.path", path, "--model")));
       method.ifPresent(type -> settings.add(Setting.text("peft.peft_type", type, "--method")));
+      dtype.ifPresent(type -> settings.add(Setting.text("model.dtype", type, "--dtype")));
       settings.addAll(numbers());
       settings.addAll(recipe.settings());
       Path here = context.shell().directory();

@@ -33,6 +33,7 @@ final class MethodCosts {
           "class",
           "trainable",
           "percent_of_base",
+          "base_mb",
           "optimizer_mb",
           "activation_mb",
           "uplink_kb",
@@ -42,6 +43,7 @@ final class MethodCosts {
   /** What the columns mean and how far they can be trusted. */
   static final List<String> NOTES =
       List.of(
+          "base_mb: the frozen base in model.dtype, once a process, exact",
           "optimizer_mb: values, gradients and the optimiser's moments of one client, exact",
           "activation_mb: what one full batch keeps for its backward pass, measured on a few texts,"
               + " so the last per cents vary; the backward pass takes about two layers' part more"
@@ -90,6 +92,7 @@ final class MethodCosts {
     row.put("percent_of_base", 100.0 * layout.size() / model.baseParameters());
     boolean proximal =
         recipe.aggregate().method().equals("fedprox") && recipe.aggregate().proximalMu() > 0;
+    row.put("base_mb", model.baseBytes() / MB);
     row.put("optimizer_mb", TrainingMemory.of(recipe.train(), layout, proximal).total() / MB);
     TrainConfig train = recipe.train();
     TrainingMemory.activations(model, train.batchSize(), train.gradientCheckpointing())

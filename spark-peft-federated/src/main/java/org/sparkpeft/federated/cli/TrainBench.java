@@ -31,6 +31,7 @@ final class TrainBench {
       List.of(
           "model",
           "method",
+          "dtype",
           "batch",
           "length",
           "threads",
@@ -93,7 +94,8 @@ final class TrainBench {
                 recipe.model().preference())
             .resolvedFor(ModelDirectory.resolve(recipe.model().path()));
     RuntimeSpec runtime =
-        new RuntimeSpec(recipe.model().path(), task, recipe.peft(), recipe.spark().taskCpus());
+        new RuntimeSpec(recipe.model().path(), task, recipe.peft(), recipe.spark().taskCpus())
+            .withForm(recipe.model().form());
     TunableModel model = ExecutorRuntime.of(runtime).model().started(recipe.run().seed());
     if (recipe.model().maxLength() > model.config().maxTokens()
         && model.input().kind() == InputForm.Kind.TOKENS) {
@@ -127,6 +129,7 @@ final class TrainBench {
     Map<String, Object> row = new LinkedHashMap<>();
     row.put("model", model.directory().path().getFileName().toString());
     row.put("method", recipe.peft().peftType());
+    row.put("dtype", model.baseForm().dtype());
     row.put("batch", recipe.train().batchSize());
     row.put("length", recipe.model().maxLength());
     row.put("threads", recipe.spark().taskCpus());

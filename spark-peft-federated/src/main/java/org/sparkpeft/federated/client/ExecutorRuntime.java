@@ -13,6 +13,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.media.MediaReader;
 import org.sparkpeft.core.model.Backbones;
+import org.sparkpeft.core.model.WeightForm;
 import org.sparkpeft.core.text.ChatTemplate;
 import org.sparkpeft.core.text.TextTokenizer;
 import org.sparkpeft.core.train.TaskConfig;
@@ -39,12 +40,16 @@ public final class ExecutorRuntime {
   private record Key(RuntimeSpec spec, ComputeDevice device) {
     /** What decides the tensors of the base and its head. */
     Base base() {
-      return new Base(spec.model(), spec.task(), spec.encoding(), device);
+      return new Base(spec.model(), spec.task(), spec.encoding(), spec.form(), device);
     }
   }
 
   private record Base(
-      String model, TaskConfig task, EncodingConfig encoding, ComputeDevice device) {}
+      String model,
+      TaskConfig task,
+      EncodingConfig encoding,
+      WeightForm form,
+      ComputeDevice device) {}
 
   private final TunableModel model;
   private final ExampleEncoder encoder;
@@ -108,7 +113,8 @@ public final class ExecutorRuntime {
         ModelConfig.isMedia(task.task())
             ? new MediaEncoder(MediaReader.of(directory), task)
             : textEncoder(directory, task, key.spec.encoding());
-    TunableModel model = TunableModel.load(directory, task, key.spec.peft(), key.device);
+    TunableModel model =
+        TunableModel.load(directory, task, key.spec.peft(), key.device, key.spec.form());
     return new ExecutorRuntime(model, encoder, StateBytes.EMPTY);
   }
 

@@ -117,7 +117,8 @@ public record FederatedData(
                     .resolvedFor(model),
                 recipe.peft(),
                 recipe.spark().taskCpus())
-            .withEncoding(EncodingConfig.of(data));
+            .withEncoding(EncodingConfig.of(data))
+            .withForm(recipe.model().form());
     SparkSession spark = train.sparkSession();
     RowReader reader =
         new RowReader(task, labels, MediaFiles.beside(spark, data.train(), data.format()));

@@ -63,7 +63,9 @@ public final class StackedAdapters implements Serializable {
     RuntimeSpec first = adapters.get(0).adapter().runtime();
     for (Named each : adapters) {
       RuntimeSpec other = each.adapter().runtime();
-      if (!other.task().equals(first.task()) || !other.model().equals(first.model())) {
+      if (!other.task().equals(first.task())
+          || !other.model().equals(first.model())
+          || !other.form().equals(first.form())) {
         throw new ConfigException(
             "--adapter",
             each.name()

@@ -14,6 +14,7 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.io.AtomicFiles;
+import org.sparkpeft.core.model.WeightForm;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.train.AdapterImport;
 import org.sparkpeft.core.train.TaskConfig;
@@ -23,7 +24,7 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * A trained adapter and all that is needed to use it. On disk a Hugging Face PEFT folder with one
  * file more, {@code spark_peft.json}, which says what PEFT's files do not: task, labels, pooling,
- * length and base model.
+ * length, and the base model with the form it was held in.
  *
  * @param runtime base model, task and method
  * @param parameters trained values
@@ -42,6 +43,7 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     node.set("labels", JSON.valueToTree(runtime.task().labels()));
     node.put("pooling", runtime.task().pooling());
     node.put("max_length", runtime.task().maxLength());
+    node.put("dtype", runtime.form().dtype());
     if (runtime.task().isPreference()) {
       node.set("preference", PreferenceJson.write(runtime.task().preference()));
     }
@@ -153,7 +155,14 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
                         "--labels", "the adapter does not name its classes; give them in order"));
     PeftConfig peft = AdapterImport.config(adapter);
     EncodingConfig encoding = known.map(EncodingConfig::read).orElse(EncodingConfig.USUAL);
-    RuntimeSpec runtime = new RuntimeSpec(base, what, peft, 1).withEncoding(encoding);
+    WeightForm form =
+        known
+            .map(node -> node.path("dtype"))
+            .filter(JsonNode::isTextual)
+            .map(dtype -> WeightForm.named(dtype.asText()))
+            .orElse(WeightForm.FLOAT32);
+    RuntimeSpec runtime =
+        new RuntimeSpec(base, what, peft, 1).withEncoding(encoding).withForm(form);
     TunableModel loaded = ExecutorRuntime.of(runtime).model();
     return new TunedAdapter(
         runtime.withState(loaded.importState(adapter)), loaded.importAdapter(adapter));

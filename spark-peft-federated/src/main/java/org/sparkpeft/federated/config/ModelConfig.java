@@ -3,6 +3,7 @@ package org.sparkpeft.federated.config;
 import java.io.Serializable;
 import java.util.List;
 import org.sparkpeft.core.error.Problems;
+import org.sparkpeft.core.model.WeightForm;
 import org.sparkpeft.core.train.PreferenceConfig;
 
 /**
@@ -14,6 +15,8 @@ import org.sparkpeft.core.train.PreferenceConfig;
  *     sound
  * @param pooling how token vectors become one: {@code auto} (what the model was trained with),
  *     {@code cls} or {@code mean}
+ * @param dtype what the frozen base is held in: {@code float32}, {@code bfloat16}, {@code float16}
+ *     or {@code nf4}; what is trained is float32
  * @param fuse also write {@code merged/}, the base model with the final adapter folded in
  * @param preference how {@code dpo}, {@code ipo}, {@code orpo} and {@code kto} learn
  */
@@ -22,6 +25,7 @@ public record ModelConfig(
     String task,
     int maxLength,
     String pooling,
+    String dtype,
     boolean fuse,
     PreferenceConfig preference)
     implements Serializable {
@@ -64,12 +68,27 @@ public record ModelConfig(
             "pooling",
             pooling,
             "must be auto, cls or mean")
+        .require(
+            WeightForm.names().contains(dtype),
+            "dtype",
+            dtype,
+            "must be one of " + String.join(", ", WeightForm.names()))
+        .require(
+            !fuse || !dtype.equals("nf4"),
+            "fuse",
+            fuse,
+            "must be false where dtype is nf4: rounding to 4 bits would lose what was trained")
         .throwIfAny();
   }
 
-  /** With the usual settings where preferences are learnt. */
+  /** In float32, with the usual settings where preferences are learnt. */
   public ModelConfig(String path, String task, int maxLength, String pooling, boolean fuse) {
-    this(path, task, maxLength, pooling, fuse, PreferenceConfig.defaults());
+    this(path, task, maxLength, pooling, "float32", fuse, PreferenceConfig.defaults());
+  }
+
+  /** What {@code dtype} names. */
+  public WeightForm form() {
+    return WeightForm.named(dtype);
   }
 
   public static ModelConfig defaults() {
@@ -115,6 +134,6 @@ public record ModelConfig(
   }
 
   public ModelConfig withPath(String newPath) {
-    return new ModelConfig(newPath, task, maxLength, pooling, fuse, preference);
+    return new ModelConfig(newPath, task, maxLength, pooling, dtype, fuse, preference);
   }
 }

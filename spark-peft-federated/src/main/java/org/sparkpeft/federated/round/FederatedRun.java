@@ -113,7 +113,7 @@ public final class FederatedRun {
           folder,
           data.clients().names().size(),
           model.layout().size(),
-          4 * model.baseParameters());
+          model.baseBytes());
       return new Plan(
           data.clients().names().size(),
           data.clients().numExamples(),
@@ -143,7 +143,7 @@ public final class FederatedRun {
           folder,
           data.clients().names().size(),
           model.layout().size(),
-          4 * model.baseParameters());
+          model.baseBytes());
       AtomicFiles.write(
           folder.config(), RecipeWriter.write(recipe).getBytes(StandardCharsets.UTF_8));
       CheckpointStore checkpoints = new CheckpointStore(folder.checkpoints(), model.layout());

@@ -28,7 +28,7 @@ class RecipeTest {
   private static final String EVERY_KEY =
       """
       run: {name: other, dir: /elsewhere, seed: 8}
-      model: {path: /m, task: dpo, max_length: 65, pooling: cls, fuse: true,
+      model: {path: /m, task: dpo, max_length: 65, pooling: cls, dtype: bfloat16, fuse: true,
         preference: {loss_type: robust, beta: 0.2, label_smoothing: 0.1, reference_free: true,
           rpo_alpha: 0.5, max_prompt_length: 40}}
       data: {train: /a, test: /b, format: csv, options: {header: true, sep: ;}, text: t,

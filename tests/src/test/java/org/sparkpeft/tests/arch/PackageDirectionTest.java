@@ -192,6 +192,7 @@ class PackageDirectionTest {
             "core.error",
             "core.metric",
             "core.text",
+            "core.model",
             "core.peft",
             "core.train",
             "merge.compress",

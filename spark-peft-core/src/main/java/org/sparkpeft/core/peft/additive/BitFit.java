@@ -8,7 +8,6 @@ import java.util.Map;
 import java.util.Set;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
 import org.sparkpeft.core.peft.Insertion;
@@ -121,7 +120,7 @@ public final class BitFit implements PeftMethod<BitFit.Config> {
                 ? new Modification.OnLinear(
                     path,
                     Insertion.WEIGHT,
-                    (below, layer, x) -> below.apply(new Linear(path, layer.weight(), bias), x))
+                    (below, layer, x) -> below.apply(layer.withBias(bias), x))
                 : new Modification.OnNorm(
                     path,
                     Insertion.WEIGHT,

@@ -347,7 +347,7 @@ public final class Spt implements PeftMethod<Spt.Config> {
               .probe(site.name("weight"), shape)
               .map(delta::add)
               .orElse(delta)
-              .add(layer.weight());
+              .add(layer.weight().full(manager));
       NDArray bias = layer.bias();
       if (bias != null && site.module().bias()) {
         NDArray shift = tensors.parameter(site.name(BIAS)).mul(tensors.state(on(site, BIAS_MASK)));

@@ -1,41 +1,29 @@
 package org.sparkpeft.core.peft.lora;
 
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.SortedMap;
 import org.sparkpeft.core.error.Problems;
-import org.sparkpeft.core.io.TensorData;
-import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
-import org.sparkpeft.core.nn.Linear;
-import org.sparkpeft.core.peft.AdapterTensors;
+import org.sparkpeft.core.model.WeightForm;
 import org.sparkpeft.core.peft.AttachedMethod;
-import org.sparkpeft.core.peft.BaseWeights;
-import org.sparkpeft.core.peft.Insertion;
 import org.sparkpeft.core.peft.Lora;
 import org.sparkpeft.core.peft.LoraConfig;
 import org.sparkpeft.core.peft.MethodClass;
-import org.sparkpeft.core.peft.MethodState;
-import org.sparkpeft.core.peft.MethodTensors;
-import org.sparkpeft.core.peft.Modification;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.TargetModules;
-import org.sparkpeft.core.peft.TensorRole;
-import org.sparkpeft.core.peft.TuningContext;
-import org.sparkpeft.core.vector.ParameterVector;
+import org.sparkpeft.core.vector.Nf4;
 
 /**
  * QLoRA (Dettmers et al. 2023, arXiv 2305.14314): LoRA on a base whose linear weights, but for the
  * task head's, are 4-bit NormalFloat, {@code y = NF4(W) x + b + s B A x}. Computed in float32;
  * gradients pass through the dequantised weight to x and never to it.
  *
- * <p>The packed weights are the method's state, made on the driver, so every client has the same
- * bits; each step dequantises the layers that it runs. The float32 base stays loaded, since other
- * methods share it. The file holds LoRA's tensors, and a reader quantises the base again: on a base
- * that is not quantised they would compute something slightly else. Federated as LoRA.
+ * <p>It is {@code LORA} that asks for its base: with {@code model.dtype: nf4} LORA computes the
+ * same. Every reader quantises the base in the same way, to the same bits. The file holds LoRA's
+ * tensors; on a base that is not quantised they would compute something slightly else. Federated as
+ * LoRA.
  */
 public final class QLora implements PeftMethod<QLora.Config> {
 
@@ -66,7 +54,7 @@ public final class QLora implements PeftMethod<QLora.Config> {
       modulesToSave = List.copyOf(modulesToSave);
       new Problems()
           .require(
-              org.sparkpeft.core.vector.Nf4.isBlock(blocksize),
+              Nf4.isBlock(blocksize),
               "blocksize",
               blocksize,
               "must be a power of 2 in 32..4096; usual is 64")
@@ -126,95 +114,13 @@ public final class QLora implements PeftMethod<QLora.Config> {
   }
 
   @Override
-  public AttachedMethod attach(Config config, ModuleTree modules) {
-    LowRank.linears(modules, config.targetModules(), config.layersToTransform());
-    List<ModuleSpec> quantised =
-        modules.ofKind(ModuleSpec.Kind.LINEAR).stream().filter(m -> !m.isHead()).toList();
-    return new Attached(config, new Lora().attach(config.lora(), modules), quantised);
+  public Optional<WeightForm> baseForm(Config config) {
+    return Optional.of(WeightForm.nf4(config.blocksize(), config.doubleQuant()));
   }
 
-  private record Attached(Config config, AttachedMethod lora, List<ModuleSpec> quantised)
-      implements AttachedMethod {
-    @Override
-    public boolean startsAsBase() {
-      return false;
-    }
-
-    private Nf4Weight weight(ModuleSpec module) {
-      return new Nf4Weight(module, config.blocksize(), config.doubleQuant());
-    }
-
-    @Override
-    public Map<String, List<Integer>> shapes() {
-      return lora.shapes();
-    }
-
-    @Override
-    public TensorRole role(String tensor) {
-      return lora.role(tensor);
-    }
-
-    @Override
-    public MethodState initialState(long seed, BaseWeights base) {
-      MethodState.Builder state = new MethodState.Builder();
-      for (ModuleSpec module : quantised) {
-        weight(module).quantise(base.tensor(module.path() + ".weight"), state);
-      }
-      return state.build();
-    }
-
-    @Override
-    public Map<String, float[]> initialValues(long seed, MethodState state, BaseWeights base) {
-      return lora.initialValues(seed, state, base);
-    }
-
-    @Override
-    public List<Modification> modifications(MethodTensors tensors, TuningContext context) {
-      List<Modification> modifications = new ArrayList<>();
-      for (ModuleSpec module : quantised) {
-        Nf4Weight weight = weight(module);
-        modifications.add(
-            new Modification.OnLinear(
-                module.path(),
-                Insertion.WEIGHT,
-                (below, layer, x) ->
-                    below.apply(
-                        new Linear(
-                            layer.path(),
-                            weight.dequantised(tensors, context.manager()),
-                            layer.bias()),
-                        x)));
-      }
-      modifications.addAll(lora.modifications(tensors, context));
-      return modifications;
-    }
-
-    @Override
-    public Optional<String> whyNotFused() {
-      return Optional.of(
-          "the base is in 4 bits, and rounding to them would lose what was trained; export the"
-              + " adapter");
-    }
-
-    @Override
-    public Map<String, float[]> fuse(
-        ParameterVector parameters, MethodState state, BaseWeights base) {
-      throw new IllegalStateException("a 4-bit base cannot be fused into");
-    }
-
-    @Override
-    public SortedMap<String, TensorData> save(ParameterVector parameters, MethodState state) {
-      return lora.save(parameters, state);
-    }
-
-    @Override
-    public Loaded load(AdapterTensors file, BaseWeights base) {
-      return new Loaded(lora.load(file, base).values(), initialState(0, base));
-    }
-
-    @Override
-    public Optional<AsLora> asLora(ParameterVector parameters, MethodState state) {
-      return lora.asLora(parameters, state);
-    }
+  @Override
+  public AttachedMethod attach(Config config, ModuleTree modules) {
+    LowRank.linears(modules, config.targetModules(), config.layersToTransform());
+    return new Lora().attach(config.lora(), modules);
   }
 }

@@ -9,7 +9,6 @@ import java.util.SortedMap;
 import java.util.TreeMap;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModuleSpec;
-import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
 import org.sparkpeft.core.peft.BaseWeights;
@@ -77,9 +76,7 @@ record TrainedBiases(AttachedMethod method, List<ModuleSpec> layers) implements 
               layer.path(),
               Insertion.WEIGHT,
               (below, linear, x) ->
-                  below.apply(
-                      new Linear(linear.path(), linear.weight(), tensors.parameter(name(layer))),
-                      x)));
+                  below.apply(linear.withBias(tensors.parameter(name(layer))), x)));
     }
     modifications.addAll(method.modifications(tensors, context));
     return modifications;

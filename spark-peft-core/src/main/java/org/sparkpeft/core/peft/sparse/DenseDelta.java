@@ -125,7 +125,11 @@ record DenseDelta(List<ModuleSpec> modules, Set<String> tensors) {
               Insertion.WEIGHT,
               (below, layer, x) -> {
                 NDArray shift = layer.bias() == null ? null : sum(layer.bias(), bias);
-                return below.apply(new Linear(path, sum(layer.weight(), weight), shift), x);
+                return below.apply(
+                    weight == null
+                        ? layer.withBias(shift)
+                        : new Linear(path, weight.add(layer.weight().full(x.getManager())), shift),
+                    x);
               });
       case EMBEDDING ->
           new Modification.OnEmbedding(

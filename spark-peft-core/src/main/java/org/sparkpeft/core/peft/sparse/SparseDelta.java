@@ -120,7 +120,10 @@ final class SparseDelta {
                   site.module().path(),
                   Insertion.WEIGHT,
                   (below, layer, ids) ->
-                      below.apply(new Embedding(layer.path(), change.apply(layer.weight())), ids))
+                      below.apply(
+                          new Embedding(
+                              layer.path(), change.apply(layer.weight().full(context.manager()))),
+                          ids))
               : Modification.weight(site.module().path(), change));
     }
     return modifications;

@@ -20,6 +20,7 @@ import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.model.ModuleSpec;
 import org.sparkpeft.core.model.ModuleTree;
 import org.sparkpeft.core.model.TokenBatch;
+import org.sparkpeft.core.model.WeightForm;
 import org.sparkpeft.core.nn.Linear;
 import org.sparkpeft.core.peft.AdapterTensors;
 import org.sparkpeft.core.peft.AttachedMethod;
@@ -35,7 +36,6 @@ import org.sparkpeft.core.peft.TargetModules;
 import org.sparkpeft.core.peft.TrainingSpan;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
-import org.sparkpeft.core.vector.Nf4;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
 
@@ -397,39 +397,20 @@ class LoraFamilyTest {
         .hasMessageContaining("of task 2; the adapter has 0..1");
   }
 
-  @ParameterizedTest
-  @ValueSource(booleans = {false, true})
-  void qloraComputesWithTheQuantisedWeight(boolean doubleQuant) {
-    QLora.Config config = new QLora.Config(1, 1, 0, 32, doubleQuant, TARGET, List.of(), List.of());
-    AttachedMethod qlora = new QLora().attach(config, one(7, 501));
-    float[] w = Philox.of(1, "w").gaussian(7 * 501, 1);
-    MethodState state = qlora.initialState(1, base(w));
-    Nf4 numbers = Nf4.quantise(w, 32);
-    float[] quantised = (doubleQuant ? numbers.nested() : numbers).dequantise();
-    float[] x = {1, -2, 3, 0.5f, 0, 1, 1};
-    ParameterVector start = parameters(qlora, qlora.initialValues(1, state, base(w)));
-    assertThat(output(qlora, start, state, w, new int[1], x))
-        .containsExactly(times(quantised, x), CLOSE);
-    long bytes =
-        state.tensors().values().stream().mapToLong(tensor -> tensor.raw().remaining()).sum();
-    assertThat(8.0 * bytes / w.length).isLessThan(doubleQuant ? 4.3 : 5.1);
-
-    float[] b = new float[501];
-    b[500] = 2;
-    ParameterVector trained =
-        parameters(
-            qlora,
-            Map.of("a.lora_A.weight", new float[] {1, 0, 0, 0, 0, 0, 0}, "a.lora_B.weight", b));
-    float[] expected = times(quantised, x);
-    expected[500] += 2;
-    assertThat(output(qlora, trained, state, w, new int[1], x)).containsExactly(expected, CLOSE);
-    AttachedMethod.Loaded loaded =
-        qlora.load(new AdapterTensors("saved", qlora.save(trained, state)), base(w));
-    assertThat(loaded.state()).isEqualTo(state);
-    assertThat(loaded.values().get("a.lora_B.weight")).isEqualTo(b);
-    assertThat(qlora.whyNotFused()).isPresent();
-    assertThatThrownBy(() -> qlora.fuse(trained, state, base(w)))
-        .isInstanceOf(IllegalStateException.class);
+  @Test
+  void qloraIsLoraOnABaseThatItAsksFor() {
+    QLora.Config config = new QLora.Config(1, 1, 0, 32, false, TARGET, List.of(), List.of());
+    assertThat(PeftMethods.baseForm(config, WeightForm.FLOAT32))
+        .isEqualTo(WeightForm.nf4(32, false))
+        .isEqualTo(PeftMethods.baseForm(config, WeightForm.named("nf4")));
+    assertThatThrownBy(() -> PeftMethods.baseForm(config, WeightForm.named("bfloat16")))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining("model.dtype")
+        .hasMessageContaining("bfloat16 does not go with peft_type QLORA")
+        .hasMessageContaining("set nf4");
+    AttachedMethod qlora = new QLora().attach(config, one(2, 2));
+    assertThat(qlora.initialState(1, base(1, 2, 3, 4))).isEqualTo(MethodState.EMPTY);
+    assertThat(qlora.shapes()).containsOnlyKeys("a.lora_A.weight", "a.lora_B.weight");
     assertThatThrownBy(() -> new QLora.Config(1, 1, 0, 48, true, TARGET, List.of(), List.of()))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("blocksize");

@@ -16,7 +16,6 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.sparkpeft.core.data.Examples;
-import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.model.InputForm;
@@ -33,6 +32,7 @@ import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterVector;
 import org.sparkpeft.tests.support.Project;
+import org.sparkpeft.tests.support.SharedBase;
 
 /**
  * With and without {@code train.gradient_checkpointing}, every method on every kind of architecture
@@ -59,25 +59,24 @@ class GradientCheckpointingTest {
   /** Methods that need to know which example a row is. */
   private static final Set<String> PER_EXAMPLE = Set.of("MTLORA", "POLY");
 
-  private static final Map<String, TunableModel> LOADED = new LinkedHashMap<>();
+  private static final Map<String, SharedBase> LOADED = new LinkedHashMap<>();
 
   @AfterAll
   static void close() {
-    LOADED.values().forEach(TunableModel::close);
+    LOADED.values().forEach(SharedBase::close);
     LOADED.clear();
   }
 
-  private static TunableModel base(String fixture) {
+  private static SharedBase base(String fixture) {
     return LOADED.computeIfAbsent(
         fixture,
         name -> {
           String task = MODELS.get(name);
           List<String> labels = task.endsWith("generation") ? List.of() : LABELS;
-          return TunableModel.load(
+          return new SharedBase(
               ModelDirectory.open(Project.shared("golden/architectures/" + name)),
               new TaskConfig(task, labels, "auto", 16),
-              PeftMethods.named("LORA").defaults(),
-              ComputeDevice.cpu());
+              PeftMethods.named("LORA").defaults());
         });
   }
 

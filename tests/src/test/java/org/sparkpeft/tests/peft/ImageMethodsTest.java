@@ -15,10 +15,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.sparkpeft.core.data.Examples;
-import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
-import org.sparkpeft.core.peft.HeadOnlyConfig;
 import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.random.Philox;
@@ -28,6 +26,7 @@ import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.core.train.TrainingMemory;
 import org.sparkpeft.core.train.TunableModel;
+import org.sparkpeft.tests.support.SharedBase;
 import org.sparkpeft.tests.support.TinyVit;
 
 /** Every method on a model of images: it learns, or says why it cannot. */
@@ -43,13 +42,13 @@ class ImageMethodsTest {
           "LN_TUNING", "close names are [layernorm");
 
   @TempDir static Path folder;
-  private static TunableModel base;
+  private static SharedBase base;
   private static Examples examples;
 
   @BeforeAll
   static void load() {
     ModelDirectory directory = ModelDirectory.open(TinyVit.write(folder.resolve("model")));
-    base = TunableModel.load(directory, TASK, HeadOnlyConfig.defaults(), ComputeDevice.cpu());
+    base = new SharedBase(directory, TASK);
     Examples.Builder builder = Examples.builder();
     for (int i = 0; i < 24; i++) {
       float[] image = Philox.of(5, "image", i).gaussian(TinyVit.SIDE * TinyVit.SIDE, 0.3);

@@ -28,10 +28,13 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * By how much a process grows in training steps, in a process of its own: {@code model task
  * peft_type checkpointing length batch steps [key=value of the method...]}. Prints {@code peak_mb},
- * which is the largest resident set of the steps less that after a step with one short text, and
- * {@code step_ms}, the mean CPU time of a step after the first.
+ * by how much the resident set grows in steps that the process has done before, the median of
+ * {@value #MEASUREMENTS} measurements since other threads take memory too, and {@code step_ms}, the
+ * mean CPU time of a step.
  */
 public final class StepMemory {
+  private static final int MEASUREMENTS = 5;
+
   private StepMemory() {}
 
   public static void main(String[] args) throws IOException {
@@ -62,17 +65,25 @@ public final class StepMemory {
             peft,
             ComputeDevice.cpu())) {
       ParameterVector start = model.initialParameters(1);
-      run(model, start, examples(generates, 1, 8), 1, 2, checkpointing);
-      long before = resident("VmRSS");
-      run(model, start, examples(generates, batch, length), batch, 1, checkpointing);
+      TokenExamples texts = examples(generates, batch, length);
+      run(model, start, texts, batch, 1, checkpointing);
       ThreadMXBean threads = ManagementFactory.getThreadMXBean();
       long began = threads.getCurrentThreadCpuTime();
-      run(model, start, examples(generates, batch, length), batch, steps, checkpointing);
-      double millis = (threads.getCurrentThreadCpuTime() - began) / 1e6 / steps;
+      long[] growths = new long[MEASUREMENTS];
+      for (int i = 0; i < MEASUREMENTS; i++) {
+        System.gc(); // arrays that nothing refers to any more
+        Files.writeString(Path.of("/proc/self/clear_refs"), "5"); // the peak is now what there is
+        long before = resident("VmHWM");
+        run(model, start, texts, batch, steps, checkpointing);
+        growths[i] = resident("VmHWM") - before;
+      }
+      double millis =
+          (threads.getCurrentThreadCpuTime() - began) / 1e6 / ((long) steps * MEASUREMENTS);
+      Arrays.sort(growths);
       System.out.printf(
           Locale.ROOT,
           "peak_mb=%.1f step_ms=%.1f said_mb=%.1f%n",
-          (resident("VmHWM") - before) / 1e6,
+          growths[MEASUREMENTS / 2] / 1e6,
           millis,
           TrainingMemory.activations(model, batch, checkpointing).orElseThrow() / 1e6);
     }

@@ -1,16 +1,25 @@
 package org.sparkpeft.core.vector;
 
-/** Finds values that are NaN or infinite, fast where there are none. */
+/**
+ * Finds values that are NaN or infinite, fast where there are none. For one thread.
+ *
+ * <p>Adds up 0 x, which is 0 or NaN.
+ */
 public final class FiniteCheck {
-  private FiniteCheck() {}
+  private final float[] scaled;
+  private final float[] quarters;
 
   /**
-   * Index of the first of {@code n} values that is NaN or infinite, or -1.
-   *
-   * @param scratch at least n / 2 + 1 long; overwritten
+   * @param capacity most values at once
    */
-  public static int firstBad(float[] values, int n, float[] scratch) {
-    if (allFinite(values, n, 1, scratch)) {
+  public FiniteCheck(int capacity) {
+    this.scaled = new float[capacity];
+    this.quarters = new float[capacity / 4];
+  }
+
+  /** Index of the first of {@code n} values that is NaN or infinite, or -1. */
+  public int firstBad(float[] values, int n) {
+    if (allFinite(values, n)) {
       return -1;
     }
     int at = 0;
@@ -20,32 +29,24 @@ public final class FiniteCheck {
     return at;
   }
 
+  /** Whether {@code n} values are finite. */
+  public boolean allFinite(float[] values, int n) {
+    return allFinite(values, n, 1);
+  }
+
   /**
    * Whether {@code n} values are finite even when they are multiplied.
    *
-   * <p>Adds up 0 f x, which is 0 or NaN; by halves, entry by entry, since compilers make vector
-   * code of that and not of a running sum.
-   *
-   * @param factor f; 1 asks whether the values themselves are finite
-   * @param scratch at least n / 2 + 1 long; overwritten
+   * @param factor at least 1
    */
-  public static boolean allFinite(float[] values, int n, float factor, float[] scratch) {
-    int left = n / 2;
-    for (int i = 0; i < left; i++) {
-      scratch[i] = values[i] * factor * 0 + values[i + left] * factor * 0;
+  public boolean allFinite(float[] values, int n, float factor) {
+    zeros(values, factor, scaled, n);
+    return Quarters.sum(scaled, n, quarters) == 0;
+  }
+
+  private static void zeros(float[] values, float factor, float[] zeros, int n) {
+    for (int i = 0; i < n; i++) {
+      zeros[i] = values[i] * factor * 0;
     }
-    float sum = n % 2 == 0 ? 0 : values[n - 1] * factor * 0;
-    while (left > 16) {
-      int half = left / 2;
-      sum += left % 2 == 0 ? 0 : scratch[left - 1];
-      for (int i = 0; i < half; i++) {
-        scratch[i] += scratch[i + half];
-      }
-      left = half;
-    }
-    for (int i = 0; i < left; i++) {
-      sum += scratch[i];
-    }
-    return sum == 0;
   }
 }

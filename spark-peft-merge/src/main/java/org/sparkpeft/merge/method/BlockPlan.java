@@ -31,9 +31,12 @@ record BlockPlan(
 
   @Override
   public void merge(Block block, float[] out) {
-    double[] factors = new double[weights.size()];
+    double[] factors = weights.stream().mapToDouble(Double::doubleValue).toArray();
+    if (combination == Combination.TIES
+        && TrimmedElection.run(block, steps, factors, factor, out)) {
+      return;
+    }
     for (int t = 0; t < factors.length; t++) {
-      factors[t] = weights.get(t);
       steps.get(t).apply(block, t);
     }
     combination.combine(block, factors, factor, out);

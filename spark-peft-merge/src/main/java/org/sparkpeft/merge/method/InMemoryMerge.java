@@ -5,7 +5,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
-import org.sparkpeft.core.vector.FiniteCheck;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.TaskVector;
 
@@ -92,7 +91,7 @@ final class InMemoryMerge {
       scan.forEachBlock(
           plan.wholeRows(),
           block -> {
-            requireFinite(block, entry, out);
+            requireFinite(block, entry);
             plan.merge(block, out);
             System.arraycopy(out, 0, merged, entry.offset() + (int) block.from(), block.length());
           });
@@ -108,12 +107,12 @@ final class InMemoryMerge {
     return Selections.within(new Scan("all tensors", 0, layout.size(), 1), counts);
   }
 
-  private static void requireFinite(Block block, ParameterLayout.Entry entry, float[] out) {
+  private static void requireFinite(Block block, ParameterLayout.Entry entry) {
     int t = block.firstNotFinite();
     if (t < 0) {
       return;
     }
-    int at = FiniteCheck.firstBad(block.values(t), block.length(), out);
+    int at = block.firstNotFinite(t);
     throw new IllegalArgumentException(
         "a vector is not finite: entry "
             + (block.from() + at)

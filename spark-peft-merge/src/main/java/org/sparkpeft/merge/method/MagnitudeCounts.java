@@ -1,6 +1,7 @@
 package org.sparkpeft.merge.method;
 
 import java.io.Serializable;
+import org.sparkpeft.core.vector.Quarters;
 
 /**
  * How many magnitudes lie above a window, and in each bin of it. Counting is all that a parallel
@@ -45,13 +46,27 @@ public final class MagnitudeCounts implements Serializable {
     }
   }
 
+  /** Least magnitude beside which what is computed with stays far from the smallest floats. */
+  private static final float LEAST = 0x1p-60f;
+
   private final Window window;
   private final long[] bins;
+  private final float low;
+  private final float high;
+  private final float center;
+
+  /** Beyond which nothing lies in the window; a little too large, since it is rounded. */
+  private final float radius;
+
   private long above;
 
   public MagnitudeCounts(Window window) {
     this.window = window;
     this.bins = new long[window.bins()];
+    this.low = Float.intBitsToFloat(window.low());
+    this.high = Float.intBitsToFloat(window.high());
+    this.center = low / 2 + high / 2;
+    this.radius = 1.001f * Math.max(high - center, center - low) + 4 * Math.ulp(center);
   }
 
   /** Counts the first {@code n} values. */
@@ -73,57 +88,67 @@ public final class MagnitudeCounts implements Serializable {
   }
 
   /**
-   * Counts a vector's values of a block. Faster than {@link #add(float[], int)} where few lie in
-   * the window: compilers make vector code of all loops but the last, which looks at a quarter.
+   * Counts a vector's values of a block; at most 2^24. Faster than {@link #add(float[], int)} where
+   * few lie in the window: compilers make vector code of all loops but the last, which looks at a
+   * quarter.
    */
   public void add(Block block, int vector) {
+    float[] values = block.values(vector);
     int n = block.length();
-    if (window.equals(Window.FULL)) {
-      add(block.values(vector), n);
+    if (!(low >= LEAST)) {
+      add(values, n);
       return;
     }
-    int[] bits = block.toBits(vector);
-    int[] outside = block.marks();
-    above += compare(bits, window.low(), window.high(), outside, n);
+    float[] near = block.largest();
+    float[] any = block.second();
+    compare(values, center, radius, high, Math.ulp(high) * 0x1p-30f, block.third(), near, n);
+    float more = Quarters.sum(block.third(), n, any);
+    if (Float.isNaN(more)) { // because a value is not finite
+      add(values, n);
+      return;
+    }
+    above += (long) more;
     int quarter = n / 4;
-    int[] all = block.signs();
-    andQuarters(outside, quarter, all);
+    Quarters.add(near, quarter, any);
     for (int i = 0; i < quarter; i++) {
-      if (all[i] >= 0) {
-        count(bits, outside, i);
-        count(bits, outside, i + quarter);
-        count(bits, outside, i + 2 * quarter);
-        count(bits, outside, i + 3 * quarter);
+      if (any[i] > 0) {
+        for (int at = i; at < 4 * quarter; at += quarter) {
+          count(values[at]);
+        }
       }
     }
     for (int i = 4 * quarter; i < n; i++) {
-      count(bits, outside, i);
+      count(values[i]);
     }
   }
 
-  /** Makes {@code outside} negative for what is not in the window; gives how many lie above it. */
-  private static int compare(int[] bits, int low, int high, int[] outside, int n) {
+  /**
+   * Gives 1 for magnitudes above the window, else 0, as {@link TrimmedElection} compares; what may
+   * lie in it is near.
+   */
+  private static void compare(
+      float[] values,
+      float center,
+      float radius,
+      float high,
+      float tiny,
+      float[] above,
+      float[] near,
+      int n) {
     for (int i = 0; i < n; i++) {
-      int key = bits[i] & KeepRule.MAGNITUDE;
-      outside[i] = (key - low) | (high - key);
-    }
-    int more = 0;
-    for (int i = 0; i < n; i++) {
-      more += (high - (bits[i] & KeepRule.MAGNITUDE)) >>> 31;
-    }
-    return more;
-  }
-
-  private static void andQuarters(int[] outside, int quarter, int[] all) {
-    for (int i = 0; i < quarter; i++) {
-      all[i] =
-          outside[i] & outside[i + quarter] & outside[i + 2 * quarter] & outside[i + 3 * quarter];
+      float magnitude = Math.abs(values[i]);
+      float over = magnitude - high;
+      float twice = over + Math.abs(over);
+      above[i] = twice / (twice + tiny);
+      float within = radius - Math.abs(magnitude - center);
+      near[i] = within + Math.abs(within);
     }
   }
 
-  private void count(int[] bits, int[] outside, int i) {
-    if (outside[i] >= 0) {
-      bins[((bits[i] & KeepRule.MAGNITUDE) - window.low()) >>> window.shift()]++;
+  private void count(float value) {
+    int at = (Float.floatToRawIntBits(value) & KeepRule.MAGNITUDE) - window.low();
+    if (Integer.compareUnsigned(at, window.high() - window.low()) <= 0) {
+      bins[at >>> window.shift()]++;
     }
   }
 

@@ -5,7 +5,6 @@ import java.util.function.Consumer;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.StoredTensor;
 import org.sparkpeft.core.io.TensorReader;
-import org.sparkpeft.core.vector.FiniteCheck;
 import org.sparkpeft.merge.method.Block;
 import org.sparkpeft.merge.method.TensorScan;
 import org.sparkpeft.merge.storage.Storage;
@@ -15,7 +14,6 @@ final class VectorReader implements Closeable {
   private final TensorReader[] readers;
   private final Block block;
   private final float[] base;
-  private final float[] scratch;
   private final int ahead;
   private TensorReader[] evidenceReaders = {};
 
@@ -27,7 +25,6 @@ final class VectorReader implements Closeable {
     this.block = new Block(vectors, capacity);
     this.base = new float[capacity];
     this.ahead = ahead;
-    this.scratch = new float[capacity / 2 + 1];
   }
 
   /** For reading from one end to the other. */
@@ -103,7 +100,7 @@ final class VectorReader implements Closeable {
     if (t < 0) {
       return;
     }
-    int at = FiniteCheck.firstBad(block.values(t), block.length(), scratch);
+    int at = block.firstNotFinite(t);
     StoredTensor source = tensor.sources().get(t);
     throw new DataException(
         source.file()

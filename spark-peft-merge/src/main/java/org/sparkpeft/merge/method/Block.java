@@ -97,7 +97,7 @@ public final class Block {
   /** Index of the first vector with a value that is NaN or infinite, or -1. */
   public int firstNotFinite() {
     for (int t = 0; t < values.length; t++) {
-      if (!check.allFinite(values[t], length)) {
+      if (!check.allFinite(values[t], length, 1)) {
         return t;
       }
     }

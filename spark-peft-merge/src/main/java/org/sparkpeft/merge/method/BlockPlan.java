@@ -31,7 +31,10 @@ record BlockPlan(
 
   @Override
   public void merge(Block block, float[] out) {
-    double[] factors = weights.stream().mapToDouble(Double::doubleValue).toArray();
+    double[] factors = new double[weights.size()];
+    for (int t = 0; t < factors.length; t++) {
+      factors[t] = weights.get(t);
+    }
     if (combination == Combination.TIES
         && TrimmedElection.run(block, steps, factors, factor, out)) {
       return;

@@ -1,7 +1,7 @@
 package org.sparkpeft.merge.method;
 
 import java.io.Serializable;
-import org.sparkpeft.core.vector.Quarters;
+import org.sparkpeft.core.vector.Strips;
 
 /**
  * How many magnitudes lie above a window, and in each bin of it. Counting is all that a parallel
@@ -89,8 +89,7 @@ public final class MagnitudeCounts implements Serializable {
 
   /**
    * Counts a vector's values of a block; at most 2^24. Faster than {@link #add(float[], int)} where
-   * few lie in the window: compilers make vector code of all loops but the last, which looks at a
-   * quarter.
+   * few lie in the window.
    */
   public void add(Block block, int vector) {
     float[] values = block.values(vector);
@@ -99,32 +98,35 @@ public final class MagnitudeCounts implements Serializable {
       add(values, n);
       return;
     }
-    float[] near = block.largest();
-    float[] any = block.second();
-    compare(values, center, radius, high, Math.ulp(high) * 0x1p-30f, block.third(), near, n);
-    float more = Quarters.sum(block.third(), n, any);
+    float[] over = block.largest();
+    float[] near = block.second();
+    compare(values, center, radius, high, Math.ulp(high) * 0x1p-30f, over, near, n);
+    Strips.fold(over, n, block.third());
+    Strips.fold(near, n, block.third());
+    int strip = Strips.length(n);
+    int whole = Strips.COUNT * strip;
+    float more = Strips.sum(over, strip);
     if (Float.isNaN(more)) { // because a value is not finite
       add(values, n);
       return;
     }
     above += (long) more;
-    int quarter = n / 4;
-    Quarters.add(near, quarter, any);
-    for (int i = 0; i < quarter; i++) {
-      if (any[i] > 0) {
-        for (int at = i; at < 4 * quarter; at += quarter) {
+    for (int i = 0; i < strip; i++) {
+      if (near[i] > 0) {
+        for (int at = i; at < whole; at += strip) {
           count(values[at]);
         }
       }
     }
-    for (int i = 4 * quarter; i < n; i++) {
+    for (int i = whole; i < n; i++) {
+      above += isAbove(values[i]) ? 1 : 0;
       count(values[i]);
     }
   }
 
   /**
-   * Gives 1 for magnitudes above the window, else 0, as {@link TrimmedElection} compares; what may
-   * lie in it is near.
+   * Gives 1 where magnitudes are above the window, as {@link TrimmedElection} compares, else 0; and
+   * more than 0 in {@code near} where they may lie in it.
    */
   private static void compare(
       float[] values,
@@ -132,22 +134,26 @@ public final class MagnitudeCounts implements Serializable {
       float radius,
       float high,
       float tiny,
-      float[] above,
+      float[] over,
       float[] near,
       int n) {
     for (int i = 0; i < n; i++) {
       float magnitude = Math.abs(values[i]);
-      float over = magnitude - high;
-      float twice = over + Math.abs(over);
-      above[i] = twice / (twice + tiny);
+      float beyond = magnitude - high;
+      float twice = beyond + Math.abs(beyond);
+      over[i] = twice / (twice + tiny);
       float within = radius - Math.abs(magnitude - center);
       near[i] = within + Math.abs(within);
     }
   }
 
+  private boolean isAbove(float value) {
+    return (Float.floatToRawIntBits(value) & KeepRule.MAGNITUDE) > window.high();
+  }
+
   private void count(float value) {
     int at = (Float.floatToRawIntBits(value) & KeepRule.MAGNITUDE) - window.low();
-    if (Integer.compareUnsigned(at, window.high() - window.low()) <= 0) {
+    if (at >= 0 && at <= window.high() - window.low()) {
       bins[at >>> window.shift()]++;
     }
   }

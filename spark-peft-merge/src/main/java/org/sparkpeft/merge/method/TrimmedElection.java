@@ -2,7 +2,7 @@ package org.sparkpeft.merge.method;
 
 import java.util.Arrays;
 import java.util.List;
-import org.sparkpeft.core.vector.Quarters;
+import org.sparkpeft.core.vector.Strips;
 
 /**
  * Trimming by {@link KeepRule}s and {@link Combine#electByWeight} at once, for a few vectors of
@@ -22,7 +22,10 @@ final class TrimmedElection {
   private static final int RATIO = 4;
 
   /** Beside values from here on, what is computed with stays far from the smallest floats. */
-  private static final float LEAST = 0x1p-60f;
+  private static final float LEAST = 0x1p-45f;
+
+  /** Sums of less are not divided by. */
+  private static final double LEAST_WEIGHT = 1e-6;
 
   private TrimmedElection() {}
 
@@ -41,23 +44,23 @@ final class TrimmedElection {
     float[] kept = block.third();
     float[] positive = block.largest();
     float[] negative = block.second();
-    for (float[] sums : List.of(kept, positive, negative)) {
-      Arrays.fill(sums, 0, n, 0);
-    }
+    Arrays.fill(kept, 0, n, 0);
+    Arrays.fill(positive, 0, n, 0);
+    Arrays.fill(negative, 0, n, 0);
     float least = Float.MAX_VALUE;
     for (int t = 0; t < bounds.length; t++) {
       add(block.values(t), bounds[t], tiny(bounds[t]), kept, positive, negative, n);
       least = Math.min(least, bounds[t]);
     }
-    elect(kept, positive, negative, tiny(least), out, n);
+    chooseSide(positive, negative, tiny(least), out, n);
+    agree(positive, negative, least * least * 0x1p-30f, n);
+    divide(kept, negative, out, n);
     int[] listed = block.listed();
-    int count = listPositive(kept, positive, n, listed);
-    if (count > n / RATIO || !block.check().allFinite(out, n)) {
+    int count = listPositive(kept, positive, negative, n, listed);
+    if (count > n / RATIO || !block.check().allFinite(out, n, 1)) {
       return false;
     }
-    if (count > 0) {
-      electListed(block, steps, listed, count, weights, out);
-    }
+    electListed(block, bounds, listed, count, weights[0], out);
     return true;
   }
 
@@ -80,12 +83,15 @@ final class TrimmedElection {
     return bounds;
   }
 
-  /** Whether products with the weights are exact, and divided by their sum again the mean. */
+  /** Whether products with the weights are exact, and divided by their sum the mean. */
   private static boolean isMean(double[] weights) {
     double weight = weights[0];
-    return weight > 0
-        && (Double.doubleToRawLongBits(weight) & 0xfffffffffffffL) == 0
-        && Arrays.stream(weights).allMatch(other -> other == weight);
+    boolean exact =
+        weight > LEAST_WEIGHT && (Double.doubleToRawLongBits(weight) & 0xfffffffffffffL) == 0;
+    for (double other : weights) {
+      exact &= other == weight;
+    }
+    return exact;
   }
 
   /** Less than half a unit in the last place of the least difference of values from here on. */
@@ -114,69 +120,85 @@ final class TrimmedElection {
     }
   }
 
-  /**
-   * The side with the larger sum, positive if they are equal, where one or two are kept: half of
-   * the doubled sum, and half of that again if two agree. Leaves in {@code kept} what is above zero
-   * where more are kept.
-   */
-  private static void elect(
-      float[] kept, float[] positive, float[] negative, float tiny, float[] out, int n) {
+  /** Twice what becomes of an entry: the larger of its two sums, positive if they are equal. */
+  private static void chooseSide(
+      float[] positive, float[] negative, float tiny, float[] out, int n) {
     for (int i = 0; i < n; i++) {
-      float up = positive[i];
-      float down = negative[i];
-      float sum = up + down;
+      float sum = positive[i] + negative[i];
       float below = Math.abs(sum) - sum;
       float turns = below / (below + tiny);
-      float disagree = up / (up + tiny) * (down / (down - tiny));
+      out[i] = positive[i] * (1 - turns) + negative[i] * turns;
+    }
+  }
+
+  /** Leaves in {@code negative} 1 where there are no values on both sides, else 0. */
+  private static void agree(float[] positive, float[] negative, float tiny, int n) {
+    for (int i = 0; i < n; i++) {
+      float product = positive[i] * negative[i];
+      negative[i] = 1 - product / (product - tiny);
+    }
+  }
+
+  /**
+   * Half of it, and half of that again where two are kept that agree. Leaves in {@code kept} what
+   * is above zero where more are kept.
+   */
+  private static void divide(float[] kept, float[] agree, float[] out, int n) {
+    for (int i = 0; i < n; i++) {
       float more = kept[i] - 1;
       more += Math.abs(more);
-      out[i] = (up * (1 - turns) + down * turns) * (0.5f - 0.125f * more * (1 - disagree));
+      out[i] *= 0.5f - 0.125f * more * agree[i];
       kept[i] = more - 2 + Math.abs(more - 2);
     }
   }
 
-  /** Lists the entries above zero, of which there are few, in order. */
-  private static int listPositive(float[] values, float[] scratch, int n, int[] listed) {
-    int quarter = n / 4;
-    Quarters.add(values, quarter, scratch);
+  /** Lists the entries above zero, of which there are few, in no order to rely on. */
+  private static int listPositive(
+      float[] values, float[] strips, float[] scratch, int n, int[] listed) {
+    int strip = Strips.length(n);
+    int whole = Strips.COUNT * strip;
+    System.arraycopy(values, 0, strips, 0, n);
+    Strips.fold(strips, n, scratch);
     int count = 0;
-    for (int i = 0; i < quarter; i++) {
-      if (scratch[i] > 0) {
-        for (int at = i; at < 4 * quarter; at += quarter) {
+    for (int i = 0; i < strip; i++) {
+      if (strips[i] > 0) {
+        for (int at = i; at < whole; at += strip) {
           listed[count] = at;
           count += values[at] > 0 ? 1 : 0;
         }
       }
     }
-    for (int i = 4 * quarter; i < n; i++) {
+    for (int i = whole; i < n; i++) {
       if (values[i] > 0) {
         listed[count++] = i;
       }
     }
-    Arrays.sort(listed, 0, count);
     return count;
   }
 
-  /** Moves the listed entries to the beginning of the block, trims and elects them there. */
+  /** What {@link Combine#elect} does to trimmed values, for one entry after the other. */
   private static void electListed(
-      Block block, List<VectorStep> steps, int[] listed, int count, double[] weights, float[] out) {
-    int n = block.length();
-    for (int t = 0; t < weights.length; t++) {
-      float[] values = block.values(t);
-      for (int k = 0; k < count; k++) {
-        values[k] = values[listed[k]];
-      }
-    }
-    // The rules are the same at all positions of the block.
-    block.at(block.from(), count);
-    for (int t = 0; t < weights.length; t++) {
-      steps.get(t).apply(block, t);
-    }
-    float[] elected = block.third();
-    Combine.elect(block, weights, Combine.factors(weights, 1), elected);
-    block.at(block.from(), n);
+      Block block, float[] bounds, int[] listed, int count, double weight, float[] out) {
     for (int k = 0; k < count; k++) {
-      out[listed[k]] = elected[k];
+      int at = listed[k];
+      double sum = 0;
+      for (int t = 0; t < bounds.length; t++) {
+        sum += weight * kept(block.values(t)[at], bounds[t]);
+      }
+      double chosen = 0;
+      int agreeing = 0;
+      for (int t = 0; t < bounds.length; t++) {
+        float value = kept(block.values(t)[at], bounds[t]);
+        if (sum >= 0 ? value > 0 : value < 0) {
+          chosen += weight * value;
+          agreeing++;
+        }
+      }
+      out[at] = (float) (1 / (agreeing * weight) * chosen);
     }
+  }
+
+  private static float kept(float value, float bound) {
+    return Math.abs(value) > bound ? value : 0;
   }
 }

@@ -15,9 +15,11 @@ final class VectorReader implements Closeable {
   private final Block block;
   private final float[] base;
   private final int ahead;
+  private final boolean inOrder;
   private TensorReader[] evidenceReaders = {};
 
-  private VectorReader(int vectors, int capacity, int ahead) {
+  private VectorReader(int vectors, int capacity, int ahead, boolean inOrder) {
+    this.inOrder = inOrder;
     this.readers = new TensorReader[vectors + 1];
     for (int t = 0; t <= vectors; t++) {
       readers[t] = new TensorReader(Storage.ANY, capacity, ahead);
@@ -29,12 +31,17 @@ final class VectorReader implements Closeable {
 
   /** For reading from one end to the other. */
   static VectorReader sequential(int vectors, int capacity, ReadPlan plan) {
-    return new VectorReader(vectors, capacity, plan.aheadBytes());
+    return new VectorReader(vectors, capacity, plan.aheadBytes(), true);
   }
 
   /** For reading here and there. */
   static VectorReader scattered(int vectors, int capacity) {
-    return new VectorReader(vectors, capacity, 0);
+    return new VectorReader(vectors, capacity, 0, true);
+  }
+
+  /** As {@link #sequential}, with a block's entries in some order, the same in all vectors. */
+  static VectorReader unordered(int vectors, int capacity, ReadPlan plan) {
+    return new VectorReader(vectors, capacity, plan.aheadBytes(), false);
   }
 
   /** Entries of a block: the usual number, or as many whole rows as fit it, at least one. */
@@ -52,11 +59,15 @@ final class VectorReader implements Closeable {
 
   Block read(MergedTensor tensor, long from, int n) {
     StoredTensor reference = tensor.base();
+    boolean anyOrder = !inOrder && tensor.isOfOneType();
     if (reference != null) {
-      readers[readers.length - 1].read(reference, from, n, base);
+      read(readers.length - 1, reference, from, n, base, anyOrder);
     }
     for (int t = 0; t < tensor.sources().size(); t++) {
-      readVector(tensor, t, from, n, block.values(t), reference != null);
+      read(t, tensor.sources().get(t), from, n, block.values(t), anyOrder);
+      if (reference != null) {
+        subtract(block.values(t), base, n);
+      }
     }
     if (tensor.weighsEntries()) {
       readEvidence(tensor, from, n);
@@ -78,11 +89,12 @@ final class VectorReader implements Closeable {
     }
   }
 
-  private void readVector(
-      MergedTensor tensor, int t, long from, int n, float[] into, boolean minusBase) {
-    readers[t].read(tensor.sources().get(t), from, n, into);
-    if (minusBase) {
-      subtract(into, base, n);
+  private void read(
+      int reader, StoredTensor tensor, long from, int n, float[] into, boolean anyOrder) {
+    if (anyOrder) {
+      readers[reader].readInSomeOrder(tensor, from, n, into);
+    } else {
+      readers[reader].read(tensor, from, n, into);
     }
   }
 

@@ -24,7 +24,7 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * A trained adapter and all that is needed to use it. On disk a Hugging Face PEFT folder with one
  * file more, {@code spark_peft.json}, which says what PEFT's files do not: task, labels, pooling,
- * length, and the base model with the form it was held in.
+ * length, names of tasks, and the base model with the form it was held in.
  *
  * @param runtime base model, task and method
  * @param parameters trained values
@@ -46,6 +46,9 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     node.put("dtype", runtime.form().dtype());
     if (runtime.task().isPreference()) {
       node.set("preference", PreferenceJson.write(runtime.task().preference()));
+    }
+    if (!runtime.tasks().isEmpty()) {
+      node.set("tasks", JSON.valueToTree(runtime.tasks()));
     }
     runtime.encoding().write(node);
     AtomicFiles.write(folder.resolve(FILE), node.toPrettyString().getBytes(StandardCharsets.UTF_8));
@@ -162,7 +165,10 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
             .map(dtype -> WeightForm.named(dtype.asText()))
             .orElse(WeightForm.FLOAT32);
     RuntimeSpec runtime =
-        new RuntimeSpec(base, what, peft, 1).withEncoding(encoding).withForm(form);
+        new RuntimeSpec(base, what, peft, 1)
+            .withEncoding(encoding)
+            .withForm(form)
+            .withTasks(known.map(node -> texts(node.path("tasks"))).orElse(List.of()));
     TunableModel loaded = ExecutorRuntime.of(runtime).model();
     return new TunedAdapter(
         runtime.withState(loaded.importState(adapter)), loaded.importAdapter(adapter));
@@ -183,12 +189,16 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     }
   }
 
+  private static List<String> texts(JsonNode array) {
+    List<String> texts = new ArrayList<>();
+    array.forEach(text -> texts.add(text.asText()));
+    return texts;
+  }
+
   private static TaskConfig task(JsonNode node) {
-    List<String> labels = new ArrayList<>();
-    node.path("labels").forEach(label -> labels.add(label.asText()));
     return new TaskConfig(
         node.path("task").asText(),
-        labels,
+        texts(node.path("labels")),
         node.path("pooling").asText("auto"),
         node.path("max_length").asInt(),
         PreferenceJson.read(node.path("preference")));

@@ -184,8 +184,7 @@ public final class Examples implements TokenExamples {
      */
     public Builder ofTask(int number) {
       if (number < 0 || number >= MAX_TASKS) {
-        throw new DataException(
-            "tasks are numbered 0.." + (MAX_TASKS - 1) + ", got " + number);
+        throw new DataException("tasks are numbered 0.." + (MAX_TASKS - 1) + ", got " + number);
       }
       task = number;
       return this;

@@ -97,7 +97,13 @@ class ExamplesTest {
           .hasMessage("tasks are numbered 0..9999, got " + task);
       Examples.Example hostile =
           new Examples.Example(
-              new int[] {1}, new int[0], new int[] {0}, new float[0], new float[0], new int[0], task);
+              new int[] {1},
+              new int[0],
+              new int[] {0},
+              new float[0],
+              new float[0],
+              new int[0],
+              task);
       byte[] bytes = ExamplesFormat.write(List.of(hostile));
       assertThatThrownBy(() -> Examples.fromArrow(bytes))
           .isInstanceOf(FormatException.class)

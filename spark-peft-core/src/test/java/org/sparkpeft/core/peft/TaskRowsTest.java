@@ -27,16 +27,18 @@ class TaskRowsTest {
       NDArray down = random(manager, "down", examples, 4, 2);
       NDArray up = random(manager, "up", examples, 2, 3);
       NDArray x =
-          positions == 0
-              ? random(manager, "x", rows, 4)
-              : random(manager, "x", rows, positions, 4);
+          positions == 0 ? random(manager, "x", rows, 4) : random(manager, "x", rows, positions, 4);
       NDArray y = TaskRows.lowRank("a", x, down, up, 0.5f);
       assertThat(y.getShape().get(0)).isEqualTo(rows);
       assertThat(y.getShape().dimension()).isEqualTo(x.getShape().dimension());
       for (int row = 0; row < rows; row++) {
         int example = row / (rows / examples);
         float[] expected =
-            x.get(row).reshape(-1, 4).matMul(down.get(example)).matMul(up.get(example)).toFloatArray();
+            x.get(row)
+                .reshape(-1, 4)
+                .matMul(down.get(example))
+                .matMul(up.get(example))
+                .toFloatArray();
         float[] found = y.get(row).toFloatArray();
         assertThat(found).hasSameSizeAs(expected);
         for (int i = 0; i < found.length; i++) {
@@ -52,8 +54,7 @@ class TaskRowsTest {
     try (NDManager manager = ComputeDevice.cpu().newManager()) {
       NDArray down = random(manager, "down", 2, 4, 2);
       NDArray up = random(manager, "up", 2, 2, 3);
-      assertThatThrownBy(
-              () -> TaskRows.lowRank("a.b", random(manager, "x", 3, 5, 4), down, up, 1))
+      assertThatThrownBy(() -> TaskRows.lowRank("a.b", random(manager, "x", 3, 5, 4), down, up, 1))
           .isInstanceOf(ConfigException.class)
           .hasMessageContaining("peft.target_modules: a.b reads 3 rows that 2 examples have");
     }

@@ -244,7 +244,8 @@ public record FederatedData(
     if (ModelConfig.isPreference(task)) {
       requirePairs(task, pair);
     }
-    DataColumns columns = new DataColumns(input, pair, rejected, hasLabel ? label : "", "", taskColumn);
+    DataColumns columns =
+        new DataColumns(input, pair, rejected, hasLabel ? label : "", "", taskColumn);
     new TaskNames(runtime.tasks()).requireKnown(rows, taskColumn);
     Census census = Census.take(rows, "--data", input, pair, label, labelKind(task));
     requireKnown(census.labels(), runtime.task().labels());

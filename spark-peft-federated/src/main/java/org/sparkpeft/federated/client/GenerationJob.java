@@ -74,7 +74,9 @@ public final class GenerationJob {
         rows.schema().add(output, DataTypes.createArrayType(DataTypes.StringType, false), true);
     TreeMap<String, Object> chosen = new TreeMap<>(settings);
     MapPartitionsFunction<Row, Row> generate =
-        part -> new RowBatches(part, ROWS_AT_ONCE, some -> found(some, column, task, generation, chosen));
+        part ->
+            new RowBatches(
+                part, ROWS_AT_ONCE, some -> found(some, column, task, generation, chosen));
     return rows.mapPartitions(generate, Encoders.row(schema));
   }
 

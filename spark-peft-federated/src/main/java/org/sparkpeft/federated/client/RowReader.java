@@ -12,7 +12,8 @@ import scala.jdk.javaapi.CollectionConverters;
 
 /**
  * Turns a row (input, pair, label, client, rejected, task) into a {@link RawExample}; the files of
- * images and recordings are read here. Words of a pre-split text are joined by {@link #WORD_SEPARATOR}.
+ * images and recordings are read here. Words of a pre-split text are joined by {@link
+ * #WORD_SEPARATOR}.
  */
 final class RowReader implements Serializable {
   private static final long serialVersionUID = 1L;
@@ -38,8 +39,8 @@ final class RowReader implements Serializable {
   }
 
   /**
-   * @param row columns in the order input, pair, label, client, rejected, task; all but the input may
-   *     be null
+   * @param row columns in the order input, pair, label, client, rejected, task; all but the input
+   *     may be null
    * @throws DataException if the input is null or cannot be read, or the label is unknown
    */
   RawExample read(Row row) {

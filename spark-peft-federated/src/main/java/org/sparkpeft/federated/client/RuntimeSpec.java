@@ -54,11 +54,13 @@ public record RuntimeSpec(
 
   /** The same model and task under another method, without a state. */
   public RuntimeSpec withPeft(PeftConfig other) {
-    return new RuntimeSpec(model, task, other, mathThreads, encoding, form, StateBytes.EMPTY, tasks);
+    return new RuntimeSpec(
+        model, task, other, mathThreads, encoding, form, StateBytes.EMPTY, tasks);
   }
 
   public RuntimeSpec withState(MethodState other) {
-    return new RuntimeSpec(model, task, peft, mathThreads, encoding, form, StateBytes.of(other), tasks);
+    return new RuntimeSpec(
+        model, task, peft, mathThreads, encoding, form, StateBytes.of(other), tasks);
   }
 
   public RuntimeSpec withEncoding(EncodingConfig other) {

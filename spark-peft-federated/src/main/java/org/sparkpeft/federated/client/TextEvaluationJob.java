@@ -122,7 +122,8 @@ public final class TextEvaluationJob {
     // Prompts of like length share batches; the sort is stable, so the batches are the same always.
     asked.sort(Comparator.comparingInt(one -> one.prompt().length));
     Map<Integer, List<Asked>> byTask =
-        asked.stream().collect(Collectors.groupingBy(Asked::task, TreeMap::new, Collectors.toList()));
+        asked.stream()
+            .collect(Collectors.groupingBy(Asked::task, TreeMap::new, Collectors.toList()));
     for (Map.Entry<Integer, List<Asked>> one : byTask.entrySet()) {
       List<int[]> prompts = one.getValue().stream().map(Asked::prompt).toList();
       List<List<Generated>> said =

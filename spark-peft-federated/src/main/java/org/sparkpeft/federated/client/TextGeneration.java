@@ -108,8 +108,7 @@ public final class TextGeneration implements Serializable {
    * @param expert the smaller one as trained
    * @param antiExpert the smaller one before that, such as {@link #untuned}
    * @param alpha strength; 1 adds the whole difference, 0 changes nothing
-   * @throws ConfigException if a token id means another token to one of them, or their tasks
-   *     differ
+   * @throws ConfigException if a token id means another token to one of them, or their tasks differ
    */
   public TextGeneration withProxy(TextGeneration expert, TextGeneration antiExpert, double alpha) {
     if (!Double.isFinite(alpha)) {

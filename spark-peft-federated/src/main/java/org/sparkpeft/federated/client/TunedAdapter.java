@@ -10,6 +10,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.IntStream;
+import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.AdapterDirectory;
@@ -168,7 +170,8 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
         new RuntimeSpec(base, what, peft, 1)
             .withEncoding(encoding)
             .withForm(form)
-            .withTasks(known.map(node -> texts(node.path("tasks"))).orElse(List.of()));
+            .withTasks(
+                known.map(node -> texts(node.path("tasks"))).orElseGet(() -> numbered(peft)));
     TunableModel loaded = ExecutorRuntime.of(runtime).model();
     return new TunedAdapter(
         runtime.withState(loaded.importState(adapter)), loaded.importAdapter(adapter));
@@ -187,6 +190,12 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     } catch (IOException e) {
       throw new FormatException(file.toString(), "cannot be read: " + e.getMessage(), e);
     }
+  }
+
+  /** An adapter from elsewhere knows its tasks by number, as Hugging Face's {@code task_ids}. */
+  private static List<String> numbered(PeftConfig peft) {
+    int tasks = Math.min(peft.taskCount().orElse(0), Examples.MAX_TASKS);
+    return IntStream.range(0, tasks > 1 ? tasks : 0).mapToObj(Integer::toString).toList();
   }
 
   private static List<String> texts(JsonNode array) {

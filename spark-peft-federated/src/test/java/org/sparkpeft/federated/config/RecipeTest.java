@@ -83,7 +83,8 @@ class RecipeTest {
     assertThat(changed.keySet())
         .containsAll(defaults.keySet())
         .containsAll(RecipeKeys.all().stream().filter(key -> !key.startsWith("peft.")).toList());
-    // Other methods have keys of their own and tell tasks apart; lora_bias goes without use_dora; of the two ways to
+    // Other methods have keys of their own and tell tasks apart; lora_bias goes without use_dora;
+    // of the two ways to
     // size a cohort only one can be set; weights of examples are for kto.
     assertThat(defaults.keySet())
         .filteredOn(key -> changed.getOrDefault(key, "").equals(defaults.get(key)))

@@ -10,7 +10,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -216,8 +215,7 @@ class TasksOfABatchTest {
       List<List<int[]>> byTask = new ArrayList<>();
       for (int beams : new int[] {1, 3}) {
         GenerationConfig config =
-            GenerationConfig.of(
-                model.directory(), Map.of("max_new_tokens", 6, "num_beams", beams));
+            GenerationConfig.of(model.directory(), Map.of("max_new_tokens", 6, "num_beams", beams));
         for (int task = 0; task < 2; task++) {
           TunedLanguageModel own = language.ofTask(task);
           List<int[]> together = tokens(own.generate(prompts, config, Arrays::toString));

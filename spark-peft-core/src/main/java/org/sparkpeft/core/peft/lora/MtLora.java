@@ -291,11 +291,7 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
       NDArray a = chosen(tasks, tensors.parameter(taskA(site))); // [batch, r, in]
       NDArray b = chosen(tasks, tensors.parameter(taskB(site))); // [batch, out, r]
       return TaskRows.lowRank(
-          site.path(),
-          x,
-          a.transpose(0, 2, 1),
-          b.transpose(0, 2, 1),
-          (float) config.taskScale());
+          site.path(), x, a.transpose(0, 2, 1), b.transpose(0, 2, 1), (float) config.taskScale());
     }
 
     /** {@code [tasks, m, n]} to {@code [batch, m, n]}. */

@@ -29,7 +29,9 @@ final class TaskNames implements Serializable {
    */
   TaskNames(List<String> names) {
     this.names = new ArrayList<>(names);
-    names.forEach(name -> numbers.putIfAbsent(name, numbers.size()));
+    for (int number = 0; number < names.size(); number++) {
+      numbers.putIfAbsent(names.get(number), number);
+    }
   }
 
   /**
@@ -47,9 +49,9 @@ final class TaskNames implements Serializable {
     int most = peft.taskCount().orElse(0);
     if (found.size() > most) {
       throw new ConfigException(
-          "peft." + (peft.peftType().equals("POLY") ? "n_tasks" : "tasks"),
-          "must be at least %d, as many as there are tasks in column \"%s\" (%s), got %d"
-              .formatted(found.size(), column, shown(found), most));
+          KEY,
+          "column \"%s\" names %d tasks (%s), peft_type %s has %d; raise peft.n_tasks of POLY, peft.tasks of MTLORA"
+              .formatted(column, found.size(), shown(found), peft.peftType(), most));
     }
     return found;
   }

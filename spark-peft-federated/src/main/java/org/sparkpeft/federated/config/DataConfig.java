@@ -31,7 +31,7 @@ import org.sparkpeft.core.text.ChatTemplate;
  *     data
  * @param task column with the name or number of an example's task, for {@code POLY} and {@code
  *     MTLORA}: the sorted distinct values of the training data are the tasks, the first one number
- *     0; empty means that all examples are of task 0
+ *     0, at most as many as the method has; empty means that all examples are of task 0
  * @param targetTokenizer a {@code tokenizer.json} for {@code text_pair}, for {@code
  *     text2text-generation} where the decoder's alphabet is not the encoder's; empty for the
  *     model's own

@@ -172,8 +172,9 @@ class MethodRunTest {
     Path rows = dialects("three.jsonl", List.of("a", "b", "c"), 9);
     assertThatThrownBy(() -> train(dir(), "POLY", task(rows, "dialect", 2)))
         .isInstanceOf(ConfigException.class)
-        .hasMessageContaining("peft.n_tasks: must be at least 3")
-        .hasMessageContaining("column \"dialect\" (a, b, c), got 2");
+        .hasMessageContaining(
+            "data.task: column \"dialect\" names 3 tasks (a, b, c), peft_type POLY has 2")
+        .hasMessageContaining("raise peft.n_tasks");
     assertThatThrownBy(() -> train(dir(), "POLY", task(rows, "accent", 3)))
         .isInstanceOf(DataException.class)
         .hasMessageContaining("data.task: there is no column \"accent\"");

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -34,6 +35,7 @@ import org.sparkpeft.federated.client.TextGeneration;
 import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.ml.PeftTextGenerator;
 import org.sparkpeft.tests.support.Project;
+import org.sparkpeft.tests.support.Said;
 
 /** A language model as a stage of Spark ML, and over files from the command line. */
 class PeftTextGeneratorTest {
@@ -171,6 +173,10 @@ class PeftTextGeneratorTest {
       assertThat(here.ofTask(other).continuations(List.of(text), settings).get(0))
           .isNotEqualTo(expected);
     }
+    assertThat(exactMatch(adapter, out, "--task-column", "mood"))
+        .as("compared with what each task says")
+        .isEqualTo(1);
+    assertThat(exactMatch(adapter, out)).as("all of the first task").isLessThan(1);
     Files.delete(adapter.resolve("spark_peft.json"));
     assertThat(
             TextGeneration.of(model(), adapter.toString(), 512)
@@ -186,6 +192,24 @@ class PeftTextGeneratorTest {
         .hasMessageContaining("without names of tasks");
     assertThatThrownBy(() -> generator.setTaskCol("tone").transform(rows))
         .hasMessageContaining("taskCol: there is no column \"tone\"");
+  }
+
+  /** Of what the adapter says with what was generated before. */
+  private double exactMatch(Path adapter, String generated, String... more) throws IOException {
+    Path said = Files.createTempDirectory(folder, "said").resolve("rows");
+    spark
+        .read()
+        .json(generated)
+        .withColumn("generated", functions.col("generated").getItem(0))
+        .write()
+        .json(said.toString());
+    List<String> command =
+        new ArrayList<>(List.of("evaluate", "--adapter", adapter.toString(), "--model", model()));
+    command.addAll(List.of("--data", said.toString(), "--text", "text"));
+    command.addAll(List.of("--text-pair", "generated", "--metrics", "exact_match"));
+    command.addAll(List.of("--generation", "max_new_tokens=8"));
+    command.addAll(List.of(more));
+    return Said.json(command.toArray(String[]::new)).get("exact_match").doubleValue();
   }
 
   private static TunedAdapter adapterOfTwoTasks() {

@@ -15,21 +15,31 @@ import org.sparkpeft.core.model.TokenExamples;
  * order of arrival, so that a training's result does not depend on how the data was partitioned.
  */
 public final class Examples implements TokenExamples {
+  /** Tasks that examples can be of. */
+  public static final int MAX_TASKS = 10_000;
+
   private static final int[] NO_INTS = {};
   private static final float[] NO_FLOATS = {};
 
   /** One example; arrays are not shared with callers. */
   record Example(
-      int[] tokens, int[] pair, int[] classes, float[] values, float[] input, int[] shape) {
+      int[] tokens,
+      int[] pair,
+      int[] classes,
+      float[] values,
+      float[] input,
+      int[] shape,
+      int task) {
 
     /**
      * SHA-256 over all arrays with their lengths; of a text, which has no input and shape, over the
-     * others.
+     * others; of a task above 0 over its number too.
      */
     byte[] hash() {
       boolean media = shape.length > 0;
       long size = 4L * (4 + tokens.length + pair.length + classes.length + values.length);
       size += media ? 4L * (2 + input.length + shape.length) : 0;
+      size += task > 0 ? 4L : 0;
       ByteBuffer bytes = ByteBuffer.allocate(Math.toIntExact(size));
       for (int[] ints : List.of(tokens, pair, classes)) {
         bytes.putInt(ints.length);
@@ -44,6 +54,9 @@ public final class Examples implements TokenExamples {
         for (int length : shape) {
           bytes.putInt(length);
         }
+      }
+      if (task > 0) {
+        bytes.putInt(task);
       }
       try {
         return MessageDigest.getInstance("SHA-256").digest(bytes.array());
@@ -143,6 +156,11 @@ public final class Examples implements TokenExamples {
     return examples.get(index).shape();
   }
 
+  @Override
+  public int task(int index) {
+    return examples.get(index).task();
+  }
+
   /** Number of tokens of all texts. */
   public long totalTokens() {
     long sum = 0;
@@ -155,8 +173,22 @@ public final class Examples implements TokenExamples {
   /** Collects examples in any order. */
   public static final class Builder {
     private final List<Example> examples = new ArrayList<>();
+    private int task;
 
     private Builder() {}
+
+    /**
+     * Examples added from now on are of this task; those before are of task 0.
+     *
+     * @param number 0..{@link #MAX_TASKS} - 1
+     */
+    public Builder ofTask(int number) {
+      if (number < 0 || number >= MAX_TASKS) {
+        throw new DataException("tasks are numbered 0.." + (MAX_TASKS - 1) + ", got " + number);
+      }
+      task = number;
+      return this;
+    }
 
     /** A text of one class. */
     public Builder addClass(int[] tokens, int label) {
@@ -176,7 +208,7 @@ public final class Examples implements TokenExamples {
       }
       examples.add(
           new Example(
-              NO_INTS, NO_INTS, new int[] {label}, NO_FLOATS, input.clone(), shape.clone()));
+              NO_INTS, NO_INTS, new int[] {label}, NO_FLOATS, input.clone(), shape.clone(), task));
       return this;
     }
 
@@ -280,7 +312,7 @@ public final class Examples implements TokenExamples {
       if (tokens.length == 0) {
         throw new DataException("a text has no tokens; leave it out");
       }
-      examples.add(new Example(tokens.clone(), pair, classes, values, NO_FLOATS, NO_INTS));
+      examples.add(new Example(tokens.clone(), pair, classes, values, NO_FLOATS, NO_INTS, task));
       return this;
     }
 

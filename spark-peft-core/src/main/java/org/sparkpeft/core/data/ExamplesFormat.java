@@ -6,6 +6,7 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.ToIntFunction;
 import java.util.zip.CRC32C;
@@ -29,12 +30,13 @@ import org.sparkpeft.core.error.FormatException;
 /**
  * Examples as bytes: magic, version, CRC32C and length of what follows (4 bytes each, big-endian),
  * then one Arrow IPC stream with list columns {@code tokens}, {@code pair}, {@code classes}, {@code
- * shape} (int32), {@code values} and {@code input} (float32). The checksum comes first because
- * Arrow's reader trusts the lengths it finds.
+ * shape}, {@code task} (int32, empty for task 0), {@code values} and {@code input} (float32). The
+ * checksum comes first because Arrow's reader trusts the lengths it finds. Examples live as long as
+ * a run, so only this version is read.
  */
 final class ExamplesFormat {
   private static final int MAGIC = 0x53504558; // "SPEX"
-  private static final int VERSION = 2;
+  private static final int VERSION = 3;
   private static final int HEADER = 16;
   private static final String SOURCE = "examples";
 
@@ -52,7 +54,8 @@ final class ExamplesFormat {
               list("classes", new ArrowType.Int(32, true)),
               list("values", new ArrowType.FloatingPoint(FloatingPointPrecision.SINGLE)),
               list("input", new ArrowType.FloatingPoint(FloatingPointPrecision.SINGLE)),
-              list("shape", new ArrowType.Int(32, true))));
+              list("shape", new ArrowType.Int(32, true)),
+              list("task", new ArrowType.Int(32, true))));
 
   private ExamplesFormat() {}
 
@@ -66,7 +69,7 @@ final class ExamplesFormat {
     long values = 0;
     for (Examples.Example e : examples) {
       values += e.tokens().length + e.pair().length + e.classes().length + e.values().length;
-      values += e.input().length + e.shape().length;
+      values += e.input().length + e.shape().length + 1;
     }
     if (4 * values > MAX_BYTES) {
       throw new DataException(
@@ -80,6 +83,7 @@ final class ExamplesFormat {
       fillInts(root, "pair", examples, Examples.Example::pair);
       fillInts(root, "classes", examples, Examples.Example::classes);
       fillInts(root, "shape", examples, Examples.Example::shape);
+      fillInts(root, "task", examples, e -> e.task() == 0 ? new int[0] : new int[] {e.task()});
       fillFloats(root, "values", examples, Examples.Example::values);
       fillFloats(root, "input", examples, Examples.Example::input);
       root.setRowCount(examples.size());
@@ -195,7 +199,8 @@ final class ExamplesFormat {
                   ints(root, "classes", row),
                   floats(root, "values", row),
                   floats(root, "input", row),
-                  ints(root, "shape", row)));
+                  ints(root, "shape", row),
+                  task(ints(root, "task", row))));
         }
       }
       return examples;
@@ -204,6 +209,20 @@ final class ExamplesFormat {
     } catch (IOException | RuntimeException e) { // Arrow reports bad bytes in a dozen ways
       throw new FormatException(SOURCE, "is not a valid Arrow stream", e);
     }
+  }
+
+  private static int task(int[] numbers) {
+    boolean first = numbers.length == 0;
+    if (!first && (numbers.length > 1 || numbers[0] < 1 || numbers[0] >= Examples.MAX_TASKS)) {
+      throw new FormatException(
+          SOURCE,
+          "has the tasks "
+              + Arrays.toString(Arrays.copyOf(numbers, Math.min(4, numbers.length)))
+              + " for one example; one in 1.."
+              + (Examples.MAX_TASKS - 1)
+              + " or none is possible");
+    }
+    return first ? 0 : numbers[0];
   }
 
   private static int[] ints(VectorSchemaRoot root, String column, int row) {

@@ -2,6 +2,7 @@ package org.sparkpeft.core.peft;
 
 import java.io.Serializable;
 import java.util.List;
+import java.util.OptionalInt;
 
 /**
  * The settings of one parameter-efficient method, under the names that Hugging Face PEFT's {@code
@@ -18,4 +19,9 @@ public interface PeftConfig extends Serializable {
    * usually the task head.
    */
   List<String> modulesToSave();
+
+  /** Number of tasks that the method tells apart by an example's task; empty if it does not. */
+  default OptionalInt taskCount() {
+    return OptionalInt.empty();
+  }
 }

@@ -29,12 +29,15 @@ public final class TunedLanguageModel {
   private final TunableModel model;
   private final AdapterStack adapters;
   private final Optional<Proxy> proxy;
+  private final int task;
 
   /**
+   * Of the first task, where an adapter has several.
+   *
    * @throws ConfigException if the task predicts no words, or the adapters do not fit
    */
   public TunedLanguageModel(TunableModel model, AdapterStack adapters) {
-    this(model, adapters, Optional.empty());
+    this(model, adapters, Optional.empty(), 0);
     if (!model.task().kind().isLanguage()) {
       throw new ConfigException(
           "task", "only language models generate text; this one's task is " + model.task().task());
@@ -42,10 +45,21 @@ public final class TunedLanguageModel {
     model.requireUsable(adapters);
   }
 
-  private TunedLanguageModel(TunableModel model, AdapterStack adapters, Optional<Proxy> proxy) {
+  private TunedLanguageModel(
+      TunableModel model, AdapterStack adapters, Optional<Proxy> proxy, int task) {
     this.model = model;
     this.adapters = adapters;
     this.proxy = proxy;
+    this.task = task;
+  }
+
+  /**
+   * The same model for texts of another task; a proxy keeps its own.
+   *
+   * @param number from 0
+   */
+  public TunedLanguageModel ofTask(int number) {
+    return new TunedLanguageModel(model, adapters, proxy, number);
   }
 
   /**
@@ -63,7 +77,7 @@ public final class TunedLanguageModel {
       throw new IllegalArgumentException("a proxy cannot have a proxy of its own");
     }
     return new TunedLanguageModel(
-        model, adapters, Optional.of(new Proxy(expert, antiExpert, alpha)));
+        model, adapters, Optional.of(new Proxy(expert, antiExpert, alpha)), task);
   }
 
   /**
@@ -110,8 +124,10 @@ public final class TunedLanguageModel {
 
   private Tuning tuning(NDManager manager) {
     LoadedStack loaded = new LoadedStack(manager, adapters, List.of());
-    // Adapters read only the size of a batch from it, and in generation not even that.
-    TokenBatch any = TokenBatch.of(List.of(new int[] {model.padId()}), model.padId());
+    // Prompts and beams come and go in generation: one example stands for all, with their task.
+    TokenBatch any =
+        TokenBatch.of(List.of(new int[] {model.padId()}), model.padId())
+            .withTasks(new int[] {task});
     List<Modification> all = new ArrayList<>(loaded.modules());
     all.addAll(loaded.methods(TuningContext.inference(manager, any)));
     return ModifiedForward.of(all);

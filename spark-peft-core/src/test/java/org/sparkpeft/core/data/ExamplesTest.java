@@ -5,18 +5,23 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.random.Philox;
 
 class ExamplesTest {
+  private static final int[] SHAPE = {2};
+
   private static Examples mixed() {
     return Examples.builder()
         .addClass(new int[] {101, 7, 102}, 2)
         .addValues(new int[] {101, 102}, 0.5f, -1.25f)
         .addTokenClasses(new int[] {101, 8, 9, 102}, new int[] {-100, 0, 1, -100})
         .addPair(new int[] {101, 3, 102}, new int[] {101, 4, 5, 102})
+        .ofTask(Examples.MAX_TASKS - 1)
+        .addClass(new int[] {101, 7, 102}, 2)
         .build();
   }
 
@@ -27,6 +32,7 @@ class ExamplesTest {
       assertThat(a.pair(i)).isEqualTo(b.pair(i));
       assertThat(a.classes(i)).isEqualTo(b.classes(i));
       assertThat(a.values(i)).isEqualTo(b.values(i));
+      assertThat(a.task(i)).isEqualTo(b.task(i));
     }
   }
 
@@ -64,6 +70,54 @@ class ExamplesTest {
       many.addClass(tokens, i % 7);
     }
     assertSame(Examples.fromArrow(many.build().toArrow()), many.build());
+  }
+
+  @Test
+  void tasksTravelAndTellTheSameTextApart() {
+    Examples.Builder builder = Examples.builder();
+    for (int task : new int[] {7, 0, 1}) {
+      builder.ofTask(task).addClass(new int[] {1, 2}, task % 2).addMedia(new float[2], SHAPE, 0);
+    }
+    Examples examples = builder.build();
+    assertSame(Examples.fromArrow(examples.toArrow()), examples);
+    assertThat(IntStream.range(0, examples.size()).map(examples::task).sorted())
+        .containsExactly(0, 0, 1, 1, 7, 7);
+    for (int i = 0; i < examples.size(); i++) {
+      if (examples.shape(i).length == 0) {
+        assertThat(examples.classes(i)).containsExactly(examples.task(i) % 2);
+      }
+    }
+  }
+
+  @Test
+  void numbersThatAreNoTasksAreRefused() {
+    for (int task : new int[] {-1, Examples.MAX_TASKS, Integer.MAX_VALUE, Integer.MIN_VALUE}) {
+      assertThatThrownBy(() -> Examples.builder().ofTask(task))
+          .isInstanceOf(DataException.class)
+          .hasMessage("tasks are numbered 0..9999, got " + task);
+      Examples.Example hostile =
+          new Examples.Example(
+              new int[] {1},
+              new int[0],
+              new int[] {0},
+              new float[0],
+              new float[0],
+              new int[0],
+              task);
+      byte[] bytes = ExamplesFormat.write(List.of(hostile));
+      assertThatThrownBy(() -> Examples.fromArrow(bytes))
+          .isInstanceOf(FormatException.class)
+          .hasMessageContaining("has the tasks [" + task + "] for one example");
+    }
+  }
+
+  @Test
+  void otherVersionsAreNamed() {
+    byte[] old = mixed().toArrow();
+    java.nio.ByteBuffer.wrap(old).putInt(4, 2);
+    assertThatThrownBy(() -> Examples.fromArrow(old))
+        .isInstanceOf(FormatException.class)
+        .hasMessageContaining("has version 2, this program reads 3");
   }
 
   @Test

@@ -164,6 +164,7 @@ public interface Actions {
    * @param textPair column of a second text, empty for none
    * @param rejected column of the rejected completion, empty for none
    * @param label column of the label, empty for none
+   * @param task column of the task, empty where all is one task
    */
   record InputData(
       String path,
@@ -172,7 +173,8 @@ public interface Actions {
       String input,
       String textPair,
       String rejected,
-      String label) {
+      String label,
+      String task) {
     public InputData {
       options = Collections.unmodifiableMap(new TreeMap<>(options));
     }

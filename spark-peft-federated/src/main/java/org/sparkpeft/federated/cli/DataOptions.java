@@ -30,6 +30,14 @@ final class DataOptions {
       description = "Option of Spark's reader, for example header=true; repeatable.")
   private Map<String, String> options = new TreeMap<>();
 
+  @Option(
+      names = "--task-column",
+      paramLabel = "COLUMN",
+      description =
+          "Column of the task in --data, for adapters trained with data.task (default: that of the"
+              + " run, or none: the first task).")
+  private String task = "";
+
   boolean given() {
     return !data.isEmpty();
   }
@@ -66,7 +74,8 @@ final class DataOptions {
             orElse(input, columns.input(task(source))),
             pair.isEmpty() && input.isEmpty() ? columns.textPair() : pair,
             input.isEmpty() ? columns.rejected() : "",
-            orElse(label, columns.label())));
+            orElse(label, columns.label()),
+            orElse(task, columns.task())));
   }
 
   private static String task(AdapterSource source) {

@@ -291,6 +291,7 @@ final class FederatedActions implements Actions {
               input.textPair(),
               input.rejected(),
               input.label(),
+              input.task(),
               adapter.runtime(),
               files(spark, input))) {
         Evaluation evaluation =
@@ -321,6 +322,7 @@ final class FederatedActions implements Actions {
             rows,
             input.input(),
             input.textPair(),
+            input.task(),
             adapter.runtime(),
             request.generate().maxExamples())) {
       return TextEvaluationJob.run(references, adapter, request.texts(), request.generate())
@@ -349,7 +351,8 @@ final class FederatedActions implements Actions {
           data.input(run.recipe().model().task()),
           data.textPair(),
           data.rejected(),
-          data.label());
+          data.label(),
+          data.task());
     }
     throw new ConfigException("--data", "name the data to evaluate on");
   }
@@ -399,7 +402,7 @@ final class FederatedActions implements Actions {
           new DataReader(spark.session()).read(input.path(), input.format(), input.options());
       return predictions.ofRows(
           PredictionJob.withLogits(
-              rows, input.input(), files(spark, input), adapter, Predictions.LOGITS),
+              rows, input.input(), input.task(), files(spark, input), adapter, Predictions.LOGITS),
           request.out());
     }
   }
@@ -444,7 +447,7 @@ final class FederatedActions implements Actions {
       String format =
           Predictions.write(
               GenerationJob.withContinuations(
-                  rows, input.input(), generation, request.settings(), "generated"),
+                  rows, input.input(), input.task(), generation, request.settings(), "generated"),
               request.out());
       return Outcome.of(
           "texts written to " + request.out() + " as " + format,

@@ -78,6 +78,14 @@ final class GenerateCommand implements Command {
   private String textColumn = "";
 
   @Option(
+      names = "--task-column",
+      paramLabel = "COLUMN",
+      description =
+          "Column of the task in --data, for adapters trained with data.task (default: none, the"
+              + " first task).")
+  private String taskColumn = "";
+
+  @Option(
       names = "--out",
       paramLabel = "FILE",
       description = "Where the rows of --data go, with a column \"generated\" added.")
@@ -187,7 +195,8 @@ final class GenerateCommand implements Command {
                     textColumn,
                     "",
                     "",
-                    ""));
+                    "",
+                    taskColumn));
     return context
         .actions()
         .generate(

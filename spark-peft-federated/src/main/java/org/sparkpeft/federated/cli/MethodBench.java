@@ -9,6 +9,7 @@ import java.util.Map;
 import java.util.OptionalLong;
 import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.train.LocalPlan;
@@ -86,7 +87,7 @@ final class MethodBench {
       row.put("method", type);
       try {
         measure(row, MethodCosts.config(recipe, type), PeftMethods.named(type).usualRate());
-      } catch (ConfigException | NonFiniteException e) {
+      } catch (ConfigException | DataException | NonFiniteException e) {
         row.put("note", e.getMessage());
       }
       rows.add(row);

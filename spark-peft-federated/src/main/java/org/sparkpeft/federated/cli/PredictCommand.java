@@ -27,7 +27,10 @@ final class PredictCommand implements Command {
   @Mixin private AdapterOptions adapter = new AdapterOptions();
   @Mixin private DataOptions data = new DataOptions();
 
-  @Option(names = "--text", paramLabel = "TEXT", description = "A text; repeatable.")
+  @Option(
+      names = "--text",
+      paramLabel = "TEXT",
+      description = "A text, of the first task where the adapter has several; repeatable.")
   private List<String> texts = new ArrayList<>();
 
   @Option(

@@ -10,12 +10,14 @@ import java.io.Serializable;
  * @param rejected rejected completion, empty when there is none
  * @param label label, empty for tasks without
  * @param client client id, empty when clients are made up
+ * @param task name or number of the task, empty where all is one task
  */
-public record DataColumns(String input, String pair, String rejected, String label, String client)
+public record DataColumns(
+    String input, String pair, String rejected, String label, String client, String task)
     implements Serializable {
 
   /** The same of rows without clients. */
   DataColumns withoutClient() {
-    return new DataColumns(input, pair, rejected, label, "");
+    return new DataColumns(input, pair, rejected, label, "", task);
   }
 }

@@ -127,7 +127,8 @@ public final class ExampleShards implements AutoCloseable {
         column(rows, columns.pair()),
         column(rows, columns.label()),
         column(rows, columns.client()).cast("string"),
-        column(rows, columns.rejected()));
+        column(rows, columns.rejected()),
+        column(rows, columns.task()).cast("string"));
   }
 
   private static Column column(Dataset<Row> rows, String name) {

@@ -93,7 +93,10 @@ public record FederatedData(
             data.textPair(),
             data.rejected(),
             hasLabel ? data.label() : "",
-            hasColumn ? clients.column() : "");
+            hasColumn ? clients.column() : "",
+            data.task());
+    List<String> tasks = TaskNames.of(train, data.task(), recipe.peft());
+    test.ifPresent(rows -> new TaskNames(tasks).requireKnown(rows, data.task()));
     Census found = Census.take(train, "data.train", input, data.textPair(), data.label(), kind);
     boolean hasClasses = kind == Census.LabelKind.CLASS || kind == Census.LabelKind.CLASSES;
     List<String> labels = hasClasses ? labels(found.labels(), data) : List.of();
@@ -118,10 +121,11 @@ public record FederatedData(
                 recipe.peft(),
                 recipe.spark().taskCpus())
             .withEncoding(EncodingConfig.of(data))
-            .withForm(recipe.model().form());
+            .withForm(recipe.model().form())
+            .withTasks(tasks);
     SparkSession spark = train.sparkSession();
     RowReader reader =
-        new RowReader(task, labels, MediaFiles.beside(spark, data.train(), data.format()));
+        new RowReader(task, labels, tasks, MediaFiles.beside(spark, data.train(), data.format()));
     long seed = recipe.run().seed();
     ExampleShards clientShards;
     if (hasColumn) {
@@ -148,7 +152,7 @@ public record FederatedData(
             && test.isPresent()
             && Arrays.asList(test.get().columns()).contains(clients.column());
     RowReader testReader =
-        new RowReader(task, labels, MediaFiles.beside(spark, data.test(), data.format()));
+        new RowReader(task, labels, tasks, MediaFiles.beside(spark, data.test(), data.format()));
     Optional<ExampleShards> testShards =
         test.map(
             rows ->
@@ -183,11 +187,17 @@ public record FederatedData(
   /**
    * Rows to compare an existing adapter's texts with.
    *
+   * @param taskColumn column of the task, empty where all is the first task
    * @param most rows to keep; 0 for all
    * @throws ConfigException if the task says nothing, or no column has what should be said
    */
   public static ReferenceTexts references(
-      Dataset<Row> rows, String input, String pair, RuntimeSpec runtime, int most) {
+      Dataset<Row> rows,
+      String input,
+      String pair,
+      String taskColumn,
+      RuntimeSpec runtime,
+      int most) {
     String task = runtime.task().task();
     boolean said = !pair.isEmpty() || input.equals(DataConfig.TURNS);
     if (!said || !ModelConfig.isLanguage(task) || ModelConfig.isPreference(task)) {
@@ -199,22 +209,24 @@ public record FederatedData(
     }
     InputColumn.require(rows, task, input);
     Census census = Census.take(rows, "--data", input, pair, "", Census.LabelKind.NONE);
-    RowReader reader = new RowReader(task, List.of(), MediaFiles.NONE);
+    new TaskNames(runtime.tasks()).requireKnown(rows, taskColumn);
+    RowReader reader = new RowReader(task, List.of(), runtime.tasks(), MediaFiles.NONE);
     return ReferenceTexts.of(
-        rows, new DataColumns(input, pair, "", "", ""), reader, census.rows(), most);
+        rows, new DataColumns(input, pair, "", "", "", taskColumn), reader, census.rows(), most);
   }
 
   /** Labelled rows to evaluate an existing adapter on, in blocks. */
   public static ExampleShards testShards(
       Dataset<Row> rows, String input, String pair, String label, RuntimeSpec runtime) {
     return testShards(
-        rows, input, pair, "", label, runtime, MediaFiles.absolute(rows.sparkSession()));
+        rows, input, pair, "", label, "", runtime, MediaFiles.absolute(rows.sparkSession()));
   }
 
   /**
    * Rows to evaluate an existing adapter on, in blocks.
    *
    * @param rejected column of the rejected completion, empty where there is none
+   * @param taskColumn column of the task, empty where all is the first task
    * @param files opens images or recordings whose paths may be relative
    */
   public static ExampleShards testShards(
@@ -223,6 +235,7 @@ public record FederatedData(
       String pair,
       String rejected,
       String label,
+      String taskColumn,
       RuntimeSpec runtime,
       MediaFiles files) {
     String task = runtime.task().task();
@@ -231,14 +244,20 @@ public record FederatedData(
     if (ModelConfig.isPreference(task)) {
       requirePairs(task, pair);
     }
-    DataColumns columns = new DataColumns(input, pair, rejected, hasLabel ? label : "", "");
+    DataColumns columns =
+        new DataColumns(input, pair, rejected, hasLabel ? label : "", "", taskColumn);
+    new TaskNames(runtime.tasks()).requireKnown(rows, taskColumn);
     Census census = Census.take(rows, "--data", input, pair, label, labelKind(task));
     requireKnown(census.labels(), runtime.task().labels());
     if (ModelConfig.isPreference(task)) {
       PreferenceRows.require(rows, "--data", columns);
     }
     return blocks(
-        rows, census.rows(), columns, new RowReader(task, runtime.task().labels(), files), runtime);
+        rows,
+        census.rows(),
+        columns,
+        new RowReader(task, runtime.task().labels(), runtime.tasks(), files),
+        runtime);
   }
 
   /**

@@ -1,6 +1,7 @@
 package org.sparkpeft.federated.client;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
@@ -35,7 +36,28 @@ public final class GenerationJob {
       TextGeneration generation,
       Map<String, ?> settings,
       String output) {
+    return withContinuations(rows, text, "", generation, settings, output);
+  }
+
+  /**
+   * The same with texts of several tasks.
+   *
+   * @param taskColumn column with the name of the task, empty where all is the first task
+   * @throws DataException if a column is missing or of another type; a task that training lacked is
+   *     met on the executors
+   */
+  public static Dataset<Row> withContinuations(
+      Dataset<Row> rows,
+      String text,
+      String taskColumn,
+      TextGeneration generation,
+      Map<String, ?> settings,
+      String output) {
     ColumnNames.require(rows, "text column", text);
+    if (!taskColumn.isEmpty()) {
+      TaskNames.requireColumn(rows, taskColumn);
+    }
+    int task = taskColumn.isEmpty() ? -1 : rows.schema().fieldIndex(taskColumn);
     int column = rows.schema().fieldIndex(text);
     if (!rows.schema().fields()[column].dataType().equals(DataTypes.StringType)) {
       throw new DataException(
@@ -52,22 +74,33 @@ public final class GenerationJob {
         rows.schema().add(output, DataTypes.createArrayType(DataTypes.StringType, false), true);
     TreeMap<String, Object> chosen = new TreeMap<>(settings);
     MapPartitionsFunction<Row, Row> generate =
-        part -> new RowBatches(part, ROWS_AT_ONCE, some -> found(some, column, generation, chosen));
+        part ->
+            new RowBatches(
+                part, ROWS_AT_ONCE, some -> found(some, column, task, generation, chosen));
     return rows.mapPartitions(generate, Encoders.row(schema));
   }
 
   private static List<@Nullable Object> found(
-      List<Row> rows, int column, TextGeneration generation, Map<String, Object> settings) {
-    List<String> texts =
-        rows.stream()
-            .filter(row -> !row.isNullAt(column))
-            .map(row -> row.getString(column))
-            .toList();
-    Iterator<List<String>> found = generation.continuations(texts, settings).iterator();
-    List<@Nullable Object> cells = new ArrayList<>();
-    for (Row row : rows) {
-      cells.add(row.isNullAt(column) ? null : found.next().toArray(new String[0]));
+      List<Row> rows,
+      int column,
+      int task,
+      TextGeneration generation,
+      Map<String, Object> settings) {
+    Map<String, List<Integer>> byTask = new TreeMap<>();
+    for (int i = 0; i < rows.size(); i++) {
+      if (!rows.get(i).isNullAt(column)) {
+        String name = task < 0 ? "" : String.valueOf(rows.get(i).get(task));
+        byTask.computeIfAbsent(name, one -> new ArrayList<>()).add(i);
+      }
     }
-    return cells;
+    @Nullable Object[] cells = new @Nullable Object[rows.size()];
+    byTask.forEach(
+        (name, places) -> {
+          TextGeneration own = task < 0 ? generation : generation.ofTask(name);
+          List<String> texts = places.stream().map(i -> rows.get(i).getString(column)).toList();
+          Iterator<List<String>> found = own.continuations(texts, settings).iterator();
+          places.forEach(i -> cells[i] = found.next().toArray(new String[0]));
+        });
+    return Arrays.asList(cells);
   }
 }

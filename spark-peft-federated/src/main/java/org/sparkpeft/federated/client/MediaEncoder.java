@@ -14,7 +14,9 @@ record MediaEncoder(MediaReader reader, TaskConfig task) implements ExampleEncod
     Examples.Builder builder = Examples.builder();
     for (RawExample row : rows) {
       MediaReader.Values values = row.media().read(reader);
-      builder.addMedia(values.values(), values.shape(), row.targets().classIndex());
+      builder
+          .ofTask(row.task())
+          .addMedia(values.values(), values.shape(), row.targets().classIndex());
     }
     return ClientShard.of(task, clientId, rows, builder.build());
   }
@@ -36,6 +38,11 @@ record MediaEncoder(MediaReader reader, TaskConfig task) implements ExampleEncod
       @Override
       public int[] shape(int index) {
         return all.get(index).shape();
+      }
+
+      @Override
+      public int task(int index) {
+        return rows.get(index).task();
       }
     };
   }

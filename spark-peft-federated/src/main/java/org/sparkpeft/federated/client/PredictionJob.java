@@ -28,22 +28,28 @@ public final class PredictionJob {
    * Adds the logits as a column.
    *
    * @param input column with the text, image or recording
+   * @param taskColumn column with the name of the task, empty where all is the first task
    * @param output name of the new column, an array of doubles: one logit for each class, one
    *     regression value, or an embedding
+   * @throws DataException if a column is missing or of another type; a task that training lacked is
+   *     met on the executors
    */
   public static Dataset<Row> withLogits(
       Dataset<Row> rows,
       String input,
+      String taskColumn,
       RuntimeSpec runtime,
       ParameterVector parameters,
       String output) {
-    return withLogits(rows, input, StackedAdapters.of(runtime, parameters), output);
+    StackedAdapters one = StackedAdapters.of(runtime, parameters);
+    return withLogits(
+        rows, input, taskColumn, MediaFiles.absolute(rows.sparkSession()), one, output);
   }
 
-  /** The same with several adapters on top of each other. */
+  /** The same with several adapters on top of each other, all rows of the first task. */
   public static Dataset<Row> withLogits(
       Dataset<Row> rows, String input, StackedAdapters adapters, String output) {
-    return withLogits(rows, input, MediaFiles.absolute(rows.sparkSession()), adapters, output);
+    return withLogits(rows, input, "", MediaFiles.absolute(rows.sparkSession()), adapters, output);
   }
 
   /**
@@ -52,26 +58,36 @@ public final class PredictionJob {
    * @param files opens them
    */
   public static Dataset<Row> withLogits(
-      Dataset<Row> rows, String input, MediaFiles files, StackedAdapters adapters, String output) {
+      Dataset<Row> rows,
+      String input,
+      String taskColumn,
+      MediaFiles files,
+      StackedAdapters adapters,
+      String output) {
     String task = adapters.runtime().task().task();
     InputColumn.require(rows, task, input);
-    RowReader reader = new RowReader(task, List.of(), files);
+    if (!taskColumn.isEmpty()) {
+      TaskNames.requireColumn(rows, taskColumn);
+    }
+    RowReader reader = new RowReader(task, List.of(), adapters.runtime().tasks(), files);
+    int taskIndex = taskColumn.isEmpty() ? -1 : rows.schema().fieldIndex(taskColumn);
     StructType schema =
         rows.schema().add(output, DataTypes.createArrayType(DataTypes.DoubleType, false), false);
     int index = rows.schema().fieldIndex(input);
     MapPartitionsFunction<Row, Row> predict =
-        part -> new RowBatches(part, ROWS_AT_ONCE, predictor(index, reader, adapters));
+        part -> new RowBatches(part, ROWS_AT_ONCE, predictor(index, taskIndex, reader, adapters));
     return rows.mapPartitions(predict, Encoders.row(schema));
   }
 
-  /** The logits of a few texts, in this process. */
+  /** The logits of a few texts, of the first task where there are several, in this process. */
   public static float[][] logits(List<String> texts, StackedAdapters adapters) {
     ExecutorRuntime.of(adapters.runtime()).textEncoder(); // refuses a model of something else
     return logits(texts, MediaFiles.NONE, adapters);
   }
 
   /**
-   * The logits of a few images or recordings, in this process.
+   * The logits of a few images or recordings, of the first task where there are several, in this
+   * process.
    *
    * @param paths where they are
    */
@@ -86,7 +102,7 @@ public final class PredictionJob {
 
   private static float[][] logits(List<String> inputs, MediaFiles files, StackedAdapters adapters) {
     ExecutorRuntime runtime = ExecutorRuntime.of(adapters.runtime());
-    RowReader reader = new RowReader(runtime.model().task().task(), List.of(), files);
+    RowReader reader = new RowReader(runtime.model().task().task(), List.of(), List.of(), files);
     return new LocalTrainer(runtime.model(), TrainConfig.defaults())
         .logits(
             adapters.stack(),
@@ -95,13 +111,19 @@ public final class PredictionJob {
 
   /** From rows to their logits; loads what that needs once. */
   private static Function<List<Row>, List<?>> predictor(
-      int input, RowReader reader, StackedAdapters adapters) {
+      int input, int task, RowReader reader, StackedAdapters adapters) {
     ExecutorRuntime runtime = ExecutorRuntime.of(adapters.runtime());
     LocalTrainer trainer = new LocalTrainer(runtime.model(), TrainConfig.defaults());
     AdapterStack stack = adapters.stack();
     return rows -> {
       List<RawExample> examples =
-          rows.stream().map(row -> reader.unlabelled(cell(row, input))).toList();
+          rows.stream()
+              .map(
+                  row ->
+                      task < 0
+                          ? reader.unlabelled(cell(row, input))
+                          : reader.unlabelled(cell(row, input), cell(row, task)))
+              .toList();
       float[][] logits = trainer.logits(stack, runtime.encoder().unlabelled(examples));
       return Arrays.stream(logits).map(PredictionJob::wide).toList();
     };

@@ -20,11 +20,17 @@ import org.sparkpeft.core.random.Philox;
  * @param rejected third text, empty when there is none
  * @param media image or recording, where there is no text
  * @param targets one class index, one regression value, or one 0/1 for each label
+ * @param task number of the task, 0 where there is one only
  */
-record RawExample(String text, String pair, String rejected, Media media, Targets targets) {
+record RawExample(
+    String text, String pair, String rejected, Media media, Targets targets, int task) {
 
   RawExample(String text, String pair, Targets targets) {
-    this(text, pair, "", Media.NONE, targets);
+    this(text, pair, "", Media.NONE, targets, 0);
+  }
+
+  RawExample withTask(int number) {
+    return new RawExample(text, pair, rejected, media, targets, number);
   }
 
   /** A value-equal float array. */
@@ -70,6 +76,9 @@ record RawExample(String text, String pair, String rejected, Media media, Target
     if (!media.isNone()) {
       content += '\u0001' + media.sha256();
     }
+    if (task > 0) {
+      content += '\u0001' + Integer.toString(task);
+    }
     long hash = Philox.mix(Philox.hash(content) ^ Philox.mix(seed));
     return String.format(Locale.ROOT, "%08x%016x", group, hash) + content;
   }
@@ -87,6 +96,7 @@ record RawExample(String text, String pair, String rejected, Media media, Target
       for (float value : targets.values) {
         out.writeFloat(value);
       }
+      out.writeInt(task);
       return bytes.toByteArray();
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -107,7 +117,7 @@ record RawExample(String text, String pair, String rejected, Media media, Target
       for (int i = 0; i < count; i++) {
         values[i] = in.readFloat();
       }
-      return new RawExample(text, pair, rejected, media, new Targets(values));
+      return new RawExample(text, pair, rejected, media, new Targets(values), in.readInt());
     } catch (IOException e) {
       throw new UncheckedIOException("a row is malformed", e);
     }

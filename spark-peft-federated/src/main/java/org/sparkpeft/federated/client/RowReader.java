@@ -11,8 +11,9 @@ import scala.collection.Iterable;
 import scala.jdk.javaapi.CollectionConverters;
 
 /**
- * Turns a row (input, pair, label, client, rejected) into a {@link RawExample}; the files of images
- * and recordings are read here. Words of a pre-split text are joined by {@link #WORD_SEPARATOR}.
+ * Turns a row (input, pair, label, client, rejected, task) into a {@link RawExample}; the files of
+ * images and recordings are read here. Words of a pre-split text are joined by {@link
+ * #WORD_SEPARATOR}.
  */
 final class RowReader implements Serializable {
   private static final long serialVersionUID = 1L;
@@ -23,8 +24,13 @@ final class RowReader implements Serializable {
   private final String task;
   private final InputColumn input;
   private final HashMap<String, Integer> indexOfLabel = new HashMap<>();
+  private final TaskNames tasks;
 
-  RowReader(String task, List<String> labels, MediaFiles files) {
+  /**
+   * @param tasks names of the tasks by number; empty where all is one task
+   */
+  RowReader(String task, List<String> labels, List<String> tasks, MediaFiles files) {
+    this.tasks = new TaskNames(tasks);
     this.task = task;
     this.input = InputColumn.of(task, ModelConfig.isMedia(task) ? files : MediaFiles.NONE);
     for (int i = 0; i < labels.size(); i++) {
@@ -33,8 +39,8 @@ final class RowReader implements Serializable {
   }
 
   /**
-   * @param row columns in the order input, pair, label, client, rejected; all but the input may be
-   *     null
+   * @param row columns in the order input, pair, label, client, rejected, task; all but the input
+   *     may be null
    * @throws DataException if the input is null or cannot be read, or the label is unknown
    */
   RawExample read(Row row) {
@@ -43,12 +49,12 @@ final class RowReader implements Serializable {
           input.setting() + ": a row without a value was met; remove such rows or fill them");
     }
     if (ModelConfig.isMedia(task)) {
-      return new RawExample("", "", "", input.media(row.get(0)), targets(row, ""));
+      return new RawExample("", "", "", input.media(row.get(0)), targets(row, ""), task(row));
     }
     String text = text(row.get(0));
     String pair = row.isNullAt(1) ? "" : text(row.get(1));
     String rejected = row.isNullAt(4) ? "" : text(row.get(4));
-    return new RawExample(text, pair, rejected, Media.NONE, targets(row, text));
+    return new RawExample(text, pair, rejected, Media.NONE, targets(row, text), task(row));
   }
 
   /**
@@ -58,8 +64,21 @@ final class RowReader implements Serializable {
    */
   RawExample unlabelled(Object cell) {
     return ModelConfig.isMedia(task)
-        ? new RawExample("", "", "", input.media(cell), new RawExample.Targets())
+        ? new RawExample("", "", "", input.media(cell), new RawExample.Targets(), 0)
         : new RawExample(String.valueOf(cell), "", new RawExample.Targets());
+  }
+
+  /**
+   * An input to predict for, of a task.
+   *
+   * @throws DataException if it cannot be read, or training had no such task
+   */
+  RawExample unlabelled(Object cell, Object taskName) {
+    return unlabelled(cell).withTask(tasks.number(String.valueOf(taskName)));
+  }
+
+  private int task(Row row) {
+    return row.isNullAt(5) ? 0 : tasks.number(row.getString(5));
   }
 
   private RawExample.Targets targets(Row row, String text) {

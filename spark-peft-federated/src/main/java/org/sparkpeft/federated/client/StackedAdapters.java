@@ -18,6 +18,7 @@ public final class StackedAdapters implements Serializable {
 
   private final List<Part> parts;
   private final String head;
+  private final RuntimeSpec runtime;
 
   /** One adapter; values rather than a vector, whose layout executors know themselves. */
   private static final class Part implements Serializable {
@@ -42,9 +43,10 @@ public final class StackedAdapters implements Serializable {
    */
   public record Named(String name, TunedAdapter adapter, float weight) {}
 
-  private StackedAdapters(List<Part> parts, String head) {
+  private StackedAdapters(List<Part> parts, String head, List<String> tasks) {
     this.parts = new ArrayList<>(parts);
     this.head = head;
+    this.runtime = parts.get(0).runtime.withTasks(tasks);
   }
 
   /** One adapter as it was trained. */
@@ -57,7 +59,8 @@ public final class StackedAdapters implements Serializable {
    * Several, the first innermost.
    *
    * @param head the one whose head is used where several have one
-   * @throws ConfigException if their tasks differ or they do not fit each other
+   * @throws ConfigException if their tasks or the names of these differ, or they do not fit each
+   *     other
    */
   public static StackedAdapters of(List<Named> adapters, Optional<String> head) {
     RuntimeSpec first = adapters.get(0).adapter().runtime();
@@ -82,14 +85,30 @@ public final class StackedAdapters implements Serializable {
       }
     }
     StackedAdapters stacked =
-        new StackedAdapters(adapters.stream().map(Part::new).toList(), head.orElse(""));
+        new StackedAdapters(
+            adapters.stream().map(Part::new).toList(), head.orElse(""), tasks(adapters));
     stacked.model().requireUsable(stacked.stack());
     return stacked;
   }
 
-  /** Base model and task; the method is that of the innermost. */
+  /** The names of tasks that all adapters have which have some: a row has one number for all. */
+  private static List<String> tasks(List<Named> adapters) {
+    List<List<String>> named =
+        adapters.stream()
+            .map(each -> each.adapter().runtime().tasks())
+            .filter(names -> !names.isEmpty())
+            .distinct()
+            .toList();
+    if (named.size() > 1) {
+      throw new ConfigException(
+          "--adapter", "adapters were trained for other tasks (data.task): " + named);
+    }
+    return named.isEmpty() ? List.of() : named.get(0);
+  }
+
+  /** Base model and tasks; the method is that of the innermost. */
   public RuntimeSpec runtime() {
-    return parts.get(0).runtime;
+    return runtime;
   }
 
   /** A model on the base, here. */

@@ -3,6 +3,8 @@ package org.sparkpeft.federated.client;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.SortedMap;
+import java.util.TreeMap;
 import java.util.function.Supplier;
 import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.model.TokenExamples;
@@ -42,9 +44,10 @@ final class TextEncoder implements ExampleEncoder {
   @Override
   public ClientShard shard(String clientId, List<RawExample> rows) {
     Examples.Builder builder = Examples.builder();
-    List<WordTargets> texts = new ArrayList<>();
+    SortedMap<Integer, List<WordTargets>> texts = new TreeMap<>(); // by task
     for (int i = 0; i < rows.size(); i++) {
       RawExample row = rows.get(i);
+      builder.ofTask(row.task());
       switch (task.task()) {
         case "text-classification" ->
             builder.addClass(tokenizer.encode(row.text()), row.targets().classIndex());
@@ -53,7 +56,8 @@ final class TextEncoder implements ExampleEncoder {
         case "token-classification" -> addWords(builder, row);
         case "sentence-embedding" ->
             builder.addPair(tokenizer.encode(row.text()), tokenizer.encode(row.pair()));
-        case "text-generation" -> texts.add(words(row));
+        case "text-generation" ->
+            texts.computeIfAbsent(row.task(), number -> new ArrayList<>()).add(words(row));
         case "text2text-generation" ->
             builder.addTargets(asked(row), WordTargets.target(target, task, reference(row)));
         case "dpo", "ipo", "orpo" ->
@@ -69,12 +73,17 @@ final class TextEncoder implements ExampleEncoder {
         default -> throw new IllegalStateException("no encoding for task " + task.task());
       }
     }
+    texts.forEach((number, some) -> addTexts(builder.ofTask(number), some));
+    return ClientShard.of(task, clientId, rows, builder.build());
+  }
+
+  /** Texts of one task, packed or not. */
+  private void addTexts(Examples.Builder builder, List<WordTargets> texts) {
     if (encoding.packing()) {
       Packing.pack(builder, texts, task.maxLength());
     } else {
       texts.forEach(text -> builder.addTokenClasses(text.tokens(), text.labels()));
     }
-    return ClientShard.of(task, clientId, rows, builder.build());
   }
 
   private WordTargets words(RawExample row) {
@@ -146,6 +155,11 @@ final class TextEncoder implements ExampleEncoder {
       @Override
       public int[] tokens(int index) {
         return tokens.get(index);
+      }
+
+      @Override
+      public int task(int index) {
+        return rows.get(index).task();
       }
     };
   }

@@ -5,6 +5,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.stream.Collectors;
 import org.sparkpeft.core.generate.Generated;
 import org.sparkpeft.core.generate.GenerationConfig;
 import org.sparkpeft.core.io.ModelDirectory;
@@ -96,7 +97,7 @@ public final class TextEvaluationJob {
     return sum;
   }
 
-  private record Asked(int[] prompt, String reference) {}
+  private record Asked(int task, int[] prompt, String reference) {}
 
   private static TextScores scores(
       byte[] block,
@@ -115,15 +116,22 @@ public final class TextEvaluationJob {
       if (prompt.length == 0 || prompt.length > room) {
         scores = scores.with("", reference);
       } else {
-        asked.add(new Asked(prompt, reference));
+        asked.add(new Asked(row.task(), prompt, reference));
       }
     }
     // Prompts of like length share batches; the sort is stable, so the batches are the same always.
     asked.sort(Comparator.comparingInt(one -> one.prompt().length));
-    List<int[]> prompts = asked.stream().map(Asked::prompt).toList();
-    List<List<Generated>> said = speaker.model().generate(prompts, config, encoder::decode);
-    for (int i = 0; i < said.size(); i++) {
-      scores = scores.with(encoder.decode(said.get(i).get(0).tokens()), asked.get(i).reference());
+    Map<Integer, List<Asked>> byTask =
+        asked.stream()
+            .collect(Collectors.groupingBy(Asked::task, TreeMap::new, Collectors.toList()));
+    for (Map.Entry<Integer, List<Asked>> one : byTask.entrySet()) {
+      List<int[]> prompts = one.getValue().stream().map(Asked::prompt).toList();
+      List<List<Generated>> said =
+          speaker.ofTask(one.getKey()).model().generate(prompts, config, encoder::decode);
+      for (int i = 0; i < said.size(); i++) {
+        String text = encoder.decode(said.get(i).get(0).tokens());
+        scores = scores.with(text, one.getValue().get(i).reference());
+      }
     }
     return scores;
   }

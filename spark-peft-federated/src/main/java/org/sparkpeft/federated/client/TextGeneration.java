@@ -44,22 +44,24 @@ public final class TextGeneration implements Serializable {
   private final RuntimeSpec runtime;
   private final @Nullable StackedAdapters adapters;
   private final @Nullable Proxy proxy;
+  private final int task;
 
   /** What is added to the logits. */
   private record Proxy(TextGeneration expert, TextGeneration antiExpert, double alpha)
       implements Serializable {}
 
   private TextGeneration(
-      RuntimeSpec runtime, @Nullable StackedAdapters adapters, @Nullable Proxy proxy) {
+      RuntimeSpec runtime, @Nullable StackedAdapters adapters, @Nullable Proxy proxy, int task) {
     this.runtime = runtime;
     this.adapters = adapters;
     this.proxy = proxy;
+    this.task = task;
   }
 
   /** The base model alone. */
   public static TextGeneration of(String model, int maxLength) {
     RuntimeSpec spec = new RuntimeSpec(model, task(model, maxLength), ALL_LINEAR, 1);
-    return new TextGeneration(spec, null, null);
+    return new TextGeneration(spec, null, null, 0);
   }
 
   /** A model with an adapter. */
@@ -84,7 +86,7 @@ public final class TextGeneration implements Serializable {
 
   /** A model with adapters on top of each other. */
   static TextGeneration of(StackedAdapters adapters) {
-    return new TextGeneration(adapters.runtime(), adapters, null);
+    return new TextGeneration(adapters.runtime(), adapters, null, 0);
   }
 
   /** The base of this one, as it was before training; it shares the memory of this one's. */
@@ -94,7 +96,7 @@ public final class TextGeneration implements Serializable {
 
   /** The base model of a run. */
   static TextGeneration untuned(RuntimeSpec runtime) {
-    return new TextGeneration(runtime, null, null);
+    return new TextGeneration(runtime, null, null, 0);
   }
 
   /**
@@ -106,18 +108,22 @@ public final class TextGeneration implements Serializable {
    * @param expert the smaller one as trained
    * @param antiExpert the smaller one before that, such as {@link #untuned}
    * @param alpha strength; 1 adds the whole difference, 0 changes nothing
-   * @throws ConfigException if a token id means another token to one of them
+   * @throws ConfigException if a token id means another token to one of them, or their tasks differ
    */
   public TextGeneration withProxy(TextGeneration expert, TextGeneration antiExpert, double alpha) {
     if (!Double.isFinite(alpha)) {
       throw new ConfigException("proxy_alpha", "must be finite, got " + alpha);
+    }
+    if (!tasks().isEmpty() && !expert.tasks().isEmpty() && !tasks().equals(expert.tasks())) {
+      throw new ConfigException(
+          "proxy", "was trained for the tasks " + expert.tasks() + ", the model for " + tasks());
     }
     ModelDirectory own = directory();
     TextTokenizer.requireSameTokens(own, expert.directory(), "proxy");
     if (!antiExpert.runtime.model().equals(expert.runtime.model())) {
       TextTokenizer.requireSameTokens(own, antiExpert.directory(), "proxy_base");
     }
-    return new TextGeneration(runtime, adapters, new Proxy(expert, antiExpert, alpha));
+    return new TextGeneration(runtime, adapters, new Proxy(expert, antiExpert, alpha), task);
   }
 
   /**
@@ -149,8 +155,33 @@ public final class TextGeneration implements Serializable {
   TextGeneration asProxyFor(String model, double alpha) {
     RuntimeSpec larger =
         new RuntimeSpec(model, runtime.task(), ALL_LINEAR, runtime.mathThreads())
-            .withEncoding(runtime.encoding());
-    return new TextGeneration(larger, null, null).withProxy(this, untuned(), alpha);
+            .withEncoding(runtime.encoding())
+            .withTasks(runtime.tasks());
+    return new TextGeneration(larger, null, null, 0).withProxy(this, untuned(), alpha);
+  }
+
+  /**
+   * The same for texts of another task than the first, of an adapter or proxy that was trained with
+   * {@code data.task}.
+   *
+   * @throws org.sparkpeft.core.error.DataException if training had no such task
+   */
+  public TextGeneration ofTask(String name) {
+    return ofTask(new TaskNames(tasks()).number(name));
+  }
+
+  /** The same for texts of the task with this number. */
+  TextGeneration ofTask(int number) {
+    Proxy own =
+        proxy == null
+            ? null
+            : new Proxy(proxy.expert.ofTask(number), proxy.antiExpert.ofTask(number), proxy.alpha);
+    return new TextGeneration(runtime, adapters, own, number);
+  }
+
+  /** Names of the tasks, the proxy's where there are no others. */
+  private List<String> tasks() {
+    return runtime.tasks().isEmpty() && proxy != null ? proxy.expert.tasks() : runtime.tasks();
   }
 
   /** Base model and task of what generates. */
@@ -218,7 +249,8 @@ public final class TextGeneration implements Serializable {
   /** The model here. */
   TunedLanguageModel model() {
     AdapterStack stack = adapters == null ? AdapterStack.NONE : adapters.stack();
-    TunedLanguageModel alone = new TunedLanguageModel(ExecutorRuntime.of(runtime).model(), stack);
+    TunedLanguageModel alone =
+        new TunedLanguageModel(ExecutorRuntime.of(runtime).model(), stack).ofTask(task);
     return proxy == null
         ? alone
         : alone.withProxy(proxy.expert.model(), proxy.antiExpert.model(), proxy.alpha);

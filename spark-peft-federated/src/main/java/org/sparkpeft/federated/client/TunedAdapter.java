@@ -10,6 +10,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
+import java.util.stream.IntStream;
+import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.AdapterDirectory;
@@ -24,7 +26,7 @@ import org.sparkpeft.core.vector.ParameterVector;
 /**
  * A trained adapter and all that is needed to use it. On disk a Hugging Face PEFT folder with one
  * file more, {@code spark_peft.json}, which says what PEFT's files do not: task, labels, pooling,
- * length, and the base model with the form it was held in.
+ * length, names of tasks, and the base model with the form it was held in.
  *
  * @param runtime base model, task and method
  * @param parameters trained values
@@ -46,6 +48,9 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     node.put("dtype", runtime.form().dtype());
     if (runtime.task().isPreference()) {
       node.set("preference", PreferenceJson.write(runtime.task().preference()));
+    }
+    if (!runtime.tasks().isEmpty()) {
+      node.set("tasks", JSON.valueToTree(runtime.tasks()));
     }
     runtime.encoding().write(node);
     AtomicFiles.write(folder.resolve(FILE), node.toPrettyString().getBytes(StandardCharsets.UTF_8));
@@ -162,7 +167,11 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
             .map(dtype -> WeightForm.named(dtype.asText()))
             .orElse(WeightForm.FLOAT32);
     RuntimeSpec runtime =
-        new RuntimeSpec(base, what, peft, 1).withEncoding(encoding).withForm(form);
+        new RuntimeSpec(base, what, peft, 1)
+            .withEncoding(encoding)
+            .withForm(form)
+            .withTasks(
+                known.map(node -> texts(node.path("tasks"))).orElseGet(() -> numbered(peft)));
     TunableModel loaded = ExecutorRuntime.of(runtime).model();
     return new TunedAdapter(
         runtime.withState(loaded.importState(adapter)), loaded.importAdapter(adapter));
@@ -183,12 +192,22 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     }
   }
 
+  /** An adapter from elsewhere knows its tasks by number, as Hugging Face's {@code task_ids}. */
+  private static List<String> numbered(PeftConfig peft) {
+    int tasks = Math.min(peft.taskCount().orElse(0), Examples.MAX_TASKS);
+    return IntStream.range(0, tasks > 1 ? tasks : 0).mapToObj(Integer::toString).toList();
+  }
+
+  private static List<String> texts(JsonNode array) {
+    List<String> texts = new ArrayList<>();
+    array.forEach(text -> texts.add(text.asText()));
+    return texts;
+  }
+
   private static TaskConfig task(JsonNode node) {
-    List<String> labels = new ArrayList<>();
-    node.path("labels").forEach(label -> labels.add(label.asText()));
     return new TaskConfig(
         node.path("task").asText(),
-        labels,
+        texts(node.path("labels")),
         node.path("pooling").asText("auto"),
         node.path("max_length").asInt(),
         PreferenceJson.read(node.path("preference")));

@@ -29,6 +29,9 @@ import org.sparkpeft.core.text.ChatTemplate;
  *     true or false
  * @param labels class names in index order; empty means the sorted distinct labels of the training
  *     data
+ * @param task column with the name or number of an example's task, for {@code POLY} and {@code
+ *     MTLORA}: the sorted distinct values of the training data are the tasks, the first one number
+ *     0, at most as many as the method has; empty means that all examples are of task 0
  * @param targetTokenizer a {@code tokenizer.json} for {@code text_pair}, for {@code
  *     text2text-generation} where the decoder's alphabet is not the encoder's; empty for the
  *     model's own
@@ -57,6 +60,7 @@ public record DataConfig(
     String audio,
     String label,
     List<String> labels,
+    String task,
     String targetTokenizer,
     String formatting,
     Map<String, String> columns,
@@ -163,6 +167,7 @@ public record DataConfig(
         "label",
         List.of(),
         "",
+        "",
         COLUMNS,
         Map.of(),
         AUTO_TEMPLATE,
@@ -213,6 +218,7 @@ public record DataConfig(
         audio,
         label,
         labels,
+        task,
         newTokenizer,
         formatting,
         columns,

@@ -102,6 +102,14 @@ public record Recipe(
             data.packing(),
             "needs train.clients_per_pass 1: packed texts of several clients do not share passes")
         .require(
+            data.task().isEmpty() || peft.taskCount().isPresent(),
+            "data.task",
+            data.task(),
+            "peft.peft_type "
+                + peft.peftType()
+                + " does not tell tasks apart; use MTLORA, or POLY with trainable all or logits, or"
+                + " leave the column out")
+        .require(
             !data.trainOnPrompt() || model.task().equals("text-generation"),
             "data.train_on_prompt",
             data.trainOnPrompt(),

@@ -5,8 +5,10 @@ import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import org.apache.spark.ml.Estimator;
 import org.apache.spark.ml.param.DoubleParam;
 import org.apache.spark.ml.param.IntParam;
@@ -44,6 +46,7 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
   private final Param<String> textCol;
   private final Param<String> labelCol;
   private final Param<String> clientCol;
+  private final Param<String> taskCol;
   private final Param<String> predictionCol;
   private final Param<String> probabilityCol;
   private final Param<String> rawPredictionCol;
@@ -76,6 +79,7 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
             this,
             "clientCol",
             "column with the client a row belongs to; unset: rows are dealt out at random");
+    taskCol = PeftTextClassifierParams.taskCol(this);
     predictionCol = PeftTextClassifierParams.predictionCol(this);
     probabilityCol = PeftTextClassifierParams.probabilityCol(this);
     rawPredictionCol = PeftTextClassifierParams.rawPredictionCol(this);
@@ -149,6 +153,10 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
 
   public Param<String> clientCol() {
     return clientCol;
+  }
+
+  public Param<String> taskCol() {
+    return taskCol;
   }
 
   public Param<String> predictionCol() {
@@ -233,6 +241,11 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
 
   public PeftTextClassifier setClientCol(String value) {
     return (PeftTextClassifier) set(clientCol, value);
+  }
+
+  /** Column of the task; {@code peft.peft_type} in the recipe must be a method that has tasks. */
+  public PeftTextClassifier setTaskCol(String value) {
+    return (PeftTextClassifier) set(taskCol, value);
   }
 
   public PeftTextClassifier setPredictionCol(String value) {
@@ -335,9 +348,10 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
     List<Column> columns = new ArrayList<>();
     columns.add(dataset.col(bound.data().text()));
     columns.add(dataset.col(bound.data().label()).cast("long").as(bound.data().label()));
-    if (get(clientCol).isDefined()) {
-      columns.add(dataset.col(getOrDefault(clientCol)));
-    }
+    Set<String> others = new LinkedHashSet<>();
+    get(clientCol).foreach(others::add);
+    get(taskCol).foreach(others::add);
+    others.forEach(name -> columns.add(dataset.col(name)));
     return dataset.select(columns.toArray(Column[]::new));
   }
 
@@ -356,6 +370,7 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
     } else if (get(numClients).isDefined()) {
       add(settings, "clients.partition", "iid", "numClients");
     }
+    addIfSet(settings, "data.task", taskCol);
     addIfSet(settings, "model.path", modelPath);
     addIfSet(settings, "model.max_length", maxLength);
     addIfSet(settings, "peft.r", r);
@@ -418,6 +433,9 @@ public final class PeftTextClassifier extends Estimator<PeftTextClassifierModel>
     }
     if (get(clientCol).isDefined()) {
       PeftTextClassifierParams.requireColumn(schema, "clientCol", getOrDefault(clientCol));
+    }
+    if (get(taskCol).isDefined()) {
+      PeftTextClassifierParams.requireColumn(schema, "taskCol", getOrDefault(taskCol));
     }
     return PeftTextClassifierParams.withPredictions(
         schema,

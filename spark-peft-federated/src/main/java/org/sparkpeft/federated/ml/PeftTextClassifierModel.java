@@ -30,6 +30,7 @@ public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel
   private final transient ParameterVector parameters;
   private final Param<String> textCol;
   private final Param<String> labelCol;
+  private final Param<String> taskCol;
   private final Param<String> predictionCol;
   private final Param<String> probabilityCol;
   private final Param<String> rawPredictionCol;
@@ -40,6 +41,7 @@ public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel
     this.parameters = parameters;
     textCol = PeftTextClassifierParams.textCol(this);
     labelCol = PeftTextClassifierParams.labelCol(this);
+    taskCol = PeftTextClassifierParams.taskCol(this);
     predictionCol = PeftTextClassifierParams.predictionCol(this);
     probabilityCol = PeftTextClassifierParams.probabilityCol(this);
     rawPredictionCol = PeftTextClassifierParams.rawPredictionCol(this);
@@ -63,6 +65,10 @@ public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel
     return labelCol;
   }
 
+  public Param<String> taskCol() {
+    return taskCol;
+  }
+
   public Param<String> predictionCol() {
     return predictionCol;
   }
@@ -77,6 +83,10 @@ public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel
 
   public PeftTextClassifierModel setTextCol(String value) {
     return (PeftTextClassifierModel) set(textCol, value);
+  }
+
+  public PeftTextClassifierModel setTaskCol(String value) {
+    return (PeftTextClassifierModel) set(taskCol, value);
   }
 
   public PeftTextClassifierModel setPredictionCol(String value) {
@@ -115,7 +125,12 @@ public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel
     String logits = uid + "_logits";
     Dataset<Row> predicted =
         PredictionJob.withLogits(
-            dataset.toDF(), getOrDefault(textCol), runtime, parameters, logits);
+            dataset.toDF(),
+            getOrDefault(textCol),
+            get(taskCol).isDefined() ? getOrDefault(taskCol) : "",
+            runtime,
+            parameters,
+            logits);
     Column values = predicted.col(logits);
     // exp(x - max) keeps large logits finite; index of the largest logit, the first one of equals.
     Column shifted =
@@ -150,6 +165,9 @@ public final class PeftTextClassifierModel extends Model<PeftTextClassifierModel
 
   @Override
   public StructType transformSchema(StructType schema) {
+    if (get(taskCol).isDefined()) {
+      PeftTextClassifierParams.requireColumn(schema, "taskCol", getOrDefault(taskCol));
+    }
     return PeftTextClassifierParams.withPredictions(
         schema,
         getOrDefault(textCol),

@@ -20,6 +20,14 @@ final class PeftTextClassifierParams {
         parent, "labelCol", "column with the class index, 0, 1, 2, ..., as StringIndexer makes it");
   }
 
+  static Param<String> taskCol(Params parent) {
+    return new Param<>(
+        parent,
+        "taskCol",
+        "column with the name or number of a row's task, for POLY and MTLORA; unset: all rows are"
+            + " of the first task");
+  }
+
   static Param<String> predictionCol(Params parent) {
     return new Param<>(
         parent, "predictionCol", "column to write the index of the most likely class to");

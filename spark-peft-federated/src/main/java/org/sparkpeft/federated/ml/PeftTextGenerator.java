@@ -43,6 +43,7 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
   private final Param<String> adapter;
   private final Param<String> inputCol;
   private final Param<String> outputCol;
+  private final Param<String> taskCol;
   private final Param<String> generation;
   private final IntParam maxLength;
   private final Param<String> proxy;
@@ -61,6 +62,12 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
         new Param<>(this, "adapter", "Hugging Face PEFT directory of an adapter; empty for none");
     inputCol = new Param<>(this, "inputCol", "column with the texts to continue");
     outputCol = new Param<>(this, "outputCol", "column to write the continuations to");
+    taskCol =
+        new Param<>(
+            this,
+            "taskCol",
+            "column with the task of a text, for adapters trained with data.task; empty for the"
+                + " first task");
     generation =
         new Param<>(this, "generation", "settings in place of generation_config.json's, as JSON");
     maxLength = new IntParam(this, "maxLength", "tokens kept of a text");
@@ -85,6 +92,7 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
     setDefault(adapter, "");
     setDefault(inputCol, "text");
     setDefault(outputCol, "generated");
+    setDefault(taskCol, "");
     setDefault(generation, "{}");
     setDefault(maxLength, 512);
   }
@@ -108,6 +116,10 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
 
   public Param<String> outputCol() {
     return outputCol;
+  }
+
+  public Param<String> taskCol() {
+    return taskCol;
   }
 
   public Param<String> generation() {
@@ -152,6 +164,14 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
   /** Column of the continuations, an array of strings; default {@code generated}. */
   public PeftTextGenerator setOutputCol(String value) {
     return (PeftTextGenerator) set(outputCol, value);
+  }
+
+  /**
+   * Column with the task of a text, of an adapter trained with {@code data.task}; empty, the
+   * default, for the first task.
+   */
+  public PeftTextGenerator setTaskCol(String value) {
+    return (PeftTextGenerator) set(taskCol, value);
   }
 
   /** Tokens kept of a text; default 512. */
@@ -233,7 +253,12 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
     Map<String, Object> settings = settings();
     loaded.config(settings); // A wrong setting fails here, not on the executors.
     return GenerationJob.withContinuations(
-        dataset.toDF(), getOrDefault(inputCol), loaded, settings, getOrDefault(outputCol));
+        dataset.toDF(),
+        getOrDefault(inputCol),
+        getOrDefault(taskCol),
+        loaded,
+        settings,
+        getOrDefault(outputCol));
   }
 
   @Override
@@ -247,6 +272,9 @@ public final class PeftTextGenerator extends Transformer implements DefaultParam
               + input
               + "\" must hold strings, it holds "
               + schema.apply(input).dataType().simpleString());
+    }
+    if (!getOrDefault(taskCol).isEmpty()) {
+      PeftTextClassifierParams.requireColumn(schema, "taskCol", getOrDefault(taskCol));
     }
     if (List.of(schema.fieldNames()).contains(output)) {
       throw new IllegalArgumentException(

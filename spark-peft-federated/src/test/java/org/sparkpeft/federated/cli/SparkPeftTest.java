@@ -347,7 +347,13 @@ class SparkPeftTest {
                 "body",
                 "",
                 "",
-                "intent"));
+                "intent",
+                ""));
+
+    run("evaluate", "--run", "moved", "--data", "new.csv", "--task-column", "dialect");
+    assertThat(((EvaluateRequest) actions.asked.get(3)).data())
+        .map(InputData::task)
+        .contains("dialect");
   }
 
   @Test
@@ -379,7 +385,8 @@ class SparkPeftTest {
                 List.of(),
                 List.of(),
                 Optional.of(
-                    new InputData("hdfs://x/d.json", "json", Map.of(), "body", "", "", "label")),
+                    new InputData(
+                        "hdfs://x/d.json", "json", Map.of(), "body", "", "", "label", "")),
                 folder.resolve("o").toString(),
                 Recipe.defaults().spark()));
   }

@@ -3,6 +3,7 @@ package org.sparkpeft.federated.config;
 import static java.nio.charset.StandardCharsets.UTF_8;
 import static java.util.Objects.requireNonNull;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -20,6 +21,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.train.PreferenceConfig;
 
 class RecipeTest {
@@ -81,12 +83,14 @@ class RecipeTest {
     assertThat(changed.keySet())
         .containsAll(defaults.keySet())
         .containsAll(RecipeKeys.all().stream().filter(key -> !key.startsWith("peft.")).toList());
-    // Other methods have keys of their own; lora_bias goes without use_dora; of the two ways to
+    // Other methods have keys of their own and tell tasks apart; lora_bias goes without use_dora;
+    // of the two ways to
     // size a cohort only one can be set; weights of examples are for kto.
     assertThat(defaults.keySet())
         .filteredOn(key -> changed.getOrDefault(key, "").equals(defaults.get(key)))
         .containsExactlyInAnyOrder(
             "data.target_tokenizer",
+            "data.task",
             "data.formatting",
             "data.columns",
             "data.train_on_prompt",
@@ -124,6 +128,22 @@ class RecipeTest {
                 .data()
                 .targetTokenizer())
         .isEqualTo(BASE.resolve("t.json").toString());
+  }
+
+  @Test
+  void aTaskIsForMethodsThatTellTasksApart() {
+    String data = "data: {train: a, test: b, task: dialect}\npeft: ";
+    for (String peft : List.of("{peft_type: MTLORA}", "{peft_type: POLY, trainable: logits}")) {
+      Recipe recipe = read(data + peft);
+      assertThat(recipe.data().task()).isEqualTo("dialect");
+      assertThat(read(RecipeWriter.write(recipe))).isEqualTo(recipe);
+    }
+    for (String type : List.of("LORA", "POLY, trainable: average")) {
+      assertThatThrownBy(() -> read(data + "{peft_type: " + type + "}"))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageContaining("data.task: peft.peft_type " + type.substring(0, 4))
+          .hasMessageContaining("use MTLORA, or POLY");
+    }
   }
 
   @Test
@@ -175,6 +195,7 @@ class RecipeTest {
               "sound",
               odd,
               List.of(odd),
+              "",
               "",
               "columns",
               Map.of(),

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import org.apache.spark.ml.Pipeline;
 import org.apache.spark.ml.PipelineModel;
@@ -215,6 +216,37 @@ class PeftTextClassifierTest {
     assertThat(model.numClasses()).isEqualTo(3);
     assertThat(model.transform(test).filter("prediction >= 0 and prediction < 3").count())
         .isEqualTo(60);
+  }
+
+  @Test
+  void rowsMeetTheWeightsOfTheirTask() throws IOException {
+    Dataset<Row> indexed = fitted.stages()[0].transform(train);
+    PeftTextClassifierModel model =
+        classifier()
+            .setClientCol("client")
+            .setTaskCol("client")
+            .setNumRounds(1)
+            .setRecipe("{peft: {peft_type: MTLORA, tasks: 3}, train: {batch_size: 16}}")
+            .fit(indexed);
+    Path saved = folder.resolve("tasks");
+    model.write().save(saved.toString());
+    PeftTextClassifierModel read = PeftTextClassifierModel.load(saved.toString());
+    Dataset<Row> text = test.limit(1);
+    List<Vector> raw = new ArrayList<>();
+    for (String task : List.of("shop-0", "shop-1", "shop-2")) {
+      Dataset<Row> row = text.withColumn("client", functions.lit(task));
+      raw.add(model.transform(row).first().getAs("rawPrediction"));
+      assertThat(read.transform(row).first().<Vector>getAs("rawPrediction"))
+          .isEqualTo(raw.get(raw.size() - 1));
+    }
+    assertThat(raw).doesNotHaveDuplicates();
+    assertThatThrownBy(() -> read.transform(text.drop("client")))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("taskCol: there is no column \"client\"");
+    assertThatThrownBy(
+            () ->
+                read.transform(text.withColumn("client", functions.lit("shop-9"))).collectAsList())
+        .hasStackTraceContaining("training had no task \"shop-9\"; it had shop-0, shop-1, shop-2");
   }
 
   @Test

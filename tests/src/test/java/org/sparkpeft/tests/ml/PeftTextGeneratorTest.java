@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -22,10 +23,19 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.peft.PeftMethods;
+import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.core.train.TunableModel;
+import org.sparkpeft.core.vector.ParameterVector;
 import org.sparkpeft.federated.cli.JobMain;
+import org.sparkpeft.federated.client.ExecutorRuntime;
+import org.sparkpeft.federated.client.RuntimeSpec;
 import org.sparkpeft.federated.client.TextGeneration;
+import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.ml.PeftTextGenerator;
 import org.sparkpeft.tests.support.Project;
+import org.sparkpeft.tests.support.Said;
 
 /** A language model as a stage of Spark ML, and over files from the command line. */
 class PeftTextGeneratorTest {
@@ -119,6 +129,101 @@ class PeftTextGeneratorTest {
         .filteredOn(row -> row.isNullAt(0))
         .allMatch(row -> row.isNullAt(1))
         .hasSize(1);
+  }
+
+  @Test
+  void textsAreContinuedByTheirTask() throws IOException {
+    Path adapter = folder.resolve("adapter");
+    TunedAdapter tuned = adapterOfTwoTasks();
+    TunedAdapter.write(adapter, tuned.runtime(), tuned.parameters());
+    Map<String, Object> settings = Map.of("max_new_tokens", 8);
+    Dataset<Row> rows =
+        prompts(1)
+            .withColumn("mood", functions.expr("if(length(text) % 2 = 0, 'calm', 'wild')"))
+            .repartition(2);
+    PeftTextGenerator generator = generator().setAdapter(adapter.toString());
+    String out = folder.resolve("by-task").toString();
+    rows.coalesce(1).write().json(folder.resolve("rows").toString());
+    JobMain.main(
+        new String[] {
+          "generate",
+          "--model",
+          model(),
+          "--adapter",
+          adapter.toString(),
+          "--data",
+          folder.resolve("rows").toString(),
+          "--task-column",
+          "mood",
+          "--out",
+          out,
+          "--generation",
+          "max_new_tokens=8"
+        });
+    Map<String, List<String>> told = found(spark.read().json(out).select("text", "generated"));
+    Map<String, List<String>> found =
+        found(generator.setTaskCol("mood").transform(rows).select("text", "generated"));
+    TextGeneration here = TextGeneration.of(tuned);
+    for (String text : TEXTS) {
+      String task = text.length() % 2 == 0 ? "calm" : "wild";
+      String other = task.equals("calm") ? "wild" : "calm";
+      List<String> expected = here.ofTask(task).continuations(List.of(text), settings).get(0);
+      assertThat(found.get(text)).isEqualTo(expected);
+      assertThat(told.get(text)).isEqualTo(expected);
+      assertThat(here.ofTask(other).continuations(List.of(text), settings).get(0))
+          .isNotEqualTo(expected);
+    }
+    assertThat(exactMatch(adapter, out, "--task-column", "mood"))
+        .as("compared with what each task says")
+        .isEqualTo(1);
+    assertThat(exactMatch(adapter, out)).as("all of the first task").isLessThan(1);
+    Files.delete(adapter.resolve("spark_peft.json"));
+    assertThat(
+            TextGeneration.of(model(), adapter.toString(), 512)
+                .ofTask("1")
+                .continuations(TEXTS, settings))
+        .as("an adapter from elsewhere numbers its tasks")
+        .isEqualTo(here.ofTask("wild").continuations(TEXTS, settings));
+    assertThatThrownBy(() -> here.ofTask("dull"))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("training had no task \"dull\"; it had calm, wild");
+    assertThatThrownBy(() -> TextGeneration.of(model(), 512).ofTask("calm"))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("without names of tasks");
+    assertThatThrownBy(() -> generator.setTaskCol("tone").transform(rows))
+        .hasMessageContaining("taskCol: there is no column \"tone\"");
+  }
+
+  /** Of what the adapter says with what was generated before. */
+  private double exactMatch(Path adapter, String generated, String... more) throws IOException {
+    Path said = Files.createTempDirectory(folder, "said").resolve("rows");
+    spark
+        .read()
+        .json(generated)
+        .withColumn("generated", functions.col("generated").getItem(0))
+        .write()
+        .json(said.toString());
+    List<String> command =
+        new ArrayList<>(List.of("evaluate", "--adapter", adapter.toString(), "--model", model()));
+    command.addAll(List.of("--data", said.toString(), "--text", "text"));
+    command.addAll(List.of("--text-pair", "generated", "--metrics", "exact_match"));
+    command.addAll(List.of("--generation", "max_new_tokens=8"));
+    command.addAll(List.of(more));
+    return Said.json(command.toArray(String[]::new)).get("exact_match").doubleValue();
+  }
+
+  private static TunedAdapter adapterOfTwoTasks() {
+    Map<String, Object> fields =
+        new TreeMap<>(PeftMethods.writeConfig(PeftMethods.named("MTLORA").defaults()));
+    fields.put("target_modules", List.of("q_proj", "v_proj", "down_proj"));
+    fields.put("modules_to_save", List.of());
+    RuntimeSpec runtime =
+        new RuntimeSpec(
+                model(), TextGeneration.task(model(), 512), PeftMethods.readConfig(fields), 1)
+            .withTasks(List.of("calm", "wild"));
+    TunableModel model = ExecutorRuntime.of(runtime).model();
+    float[] values = Philox.of(1, "tasks").gaussian(model.layout().size(), 0.2);
+    return new TunedAdapter(runtime, ParameterVector.wrap(model.layout(), values));
   }
 
   @Test

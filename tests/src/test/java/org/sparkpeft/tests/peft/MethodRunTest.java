@@ -1,9 +1,11 @@
 package org.sparkpeft.tests.peft;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -13,6 +15,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 import org.apache.commons.io.FileUtils;
+import org.apache.spark.sql.Dataset;
+import org.apache.spark.sql.Row;
 import org.apache.spark.sql.SparkSession;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -20,11 +24,14 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.AdapterDirectory;
 import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.federated.cli.JobMain;
 import org.sparkpeft.federated.client.TunedAdapter;
+import org.sparkpeft.tests.support.Said;
 import org.sparkpeft.tests.support.TinyBert;
 
 /**
@@ -110,6 +117,138 @@ class MethodRunTest {
     TunedAdapter.write(again, read.runtime(), read.parameters());
     assertThat(again.resolve("adapter_model.safetensors"))
         .hasSameBinaryContentAs(whole.resolve("adapter/adapter_model.safetensors"));
+  }
+
+  /**
+   * Each request twice: in one dialect with the usual label, in the other with the next one.
+   * Without the column at most half of the rows can be right.
+   */
+  @Test
+  void tasksThatContradictEachOtherAreLearntByTheirColumn() throws IOException {
+    Path rows = dialects("dialects.jsonl", List.of("plain", "turned"), 48);
+    double without = accuracy(trained("POLY", rows, "peft.n_tasks=2", "peft.router_lr_ratio=50"));
+    assertThat(without).isLessThanOrEqualTo(0.5);
+    Path dir =
+        trained("POLY", rows, "peft.n_tasks=2", "peft.router_lr_ratio=50", "data.task=dialect");
+    assertThat(accuracy(dir)).isGreaterThan(0.9);
+    Path scaled =
+        trained(
+            "MTLORA",
+            rows,
+            "peft.task_layers=[0, 1]",
+            "peft.shared_scale=1",
+            "peft.task_scale=1",
+            "data.task=dialect");
+    assertThat(accuracy(scaled)).isGreaterThan(0.9);
+
+    assertThat(TunedAdapter.read(dir.resolve("adapter")).runtime().tasks())
+        .containsExactly("plain", "turned");
+    List<String> run = List.of("--run", dir.toString());
+    List<String> adapter = new ArrayList<>();
+    adapter.addAll(List.of("--adapter", dir.resolve("adapter").toString()));
+    adapter.addAll(List.of("--model", folder.resolve("model").toString()));
+    assertThat(predicted(rows, run)).as("by the run's column").isEqualTo(accuracy(dir));
+    assertThat(predicted(rows, adapter)).as("all of the first task").isLessThanOrEqualTo(0.5);
+    adapter.addAll(List.of("--task-column", "dialect"));
+    Path strange = dialects("strange.jsonl", List.of("turned", "foreign"), 4);
+    assertThatThrownBy(() -> predicted(strange, adapter))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("training had no task \"foreign\"; it had plain, turned");
+    assertThatThrownBy(
+            () -> Said.json("evaluate", "--run", dir.toString(), "--data", strange.toString()))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("training had no task \"foreign\"");
+    assertThatThrownBy(() -> predicted(folder.resolve("test.jsonl"), run))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("data.task: there is no column \"dialect\"");
+  }
+
+  private static double accuracy(Path dir) throws IOException {
+    return summary(dir).get("final.accuracy").asDouble();
+  }
+
+  @Test
+  void columnsThatNameNoTasksAreRefused() throws IOException {
+    Path rows = dialects("three.jsonl", List.of("a", "b", "c"), 9);
+    assertThatThrownBy(() -> train(dir(), "POLY", task(rows, "dialect", 2)))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining(
+            "data.task: column \"dialect\" names 3 tasks (a, b, c), peft_type POLY has 2")
+        .hasMessageContaining("raise peft.n_tasks");
+    assertThatThrownBy(() -> train(dir(), "POLY", task(rows, "accent", 3)))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("data.task: there is no column \"accent\"");
+    assertThatThrownBy(() -> train(dir(), "POLY", task(rows, "list", 3)))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("must hold strings or numbers, it holds array");
+    assertThatThrownBy(() -> train(dir(), "POLY", task(rows, "empty", 3)))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("column \"empty\" is null in 1 rows");
+  }
+
+  private static String[] task(Path rows, String column, int tasks) {
+    return new String[] {
+      "--set", "data.train=" + rows,
+      "--set", "data.test=" + rows,
+      "--set", "data.task=" + column,
+      "--set", "peft.n_tasks=" + tasks
+    };
+  }
+
+  /** Trained by one client, and evaluated on the same rows. */
+  private static Path trained(String type, Path rows, String... more) {
+    List<String> settings = new ArrayList<>();
+    for (String setting :
+        List.of(
+            "data.train=" + rows,
+            "data.test=" + rows,
+            "model.pooling=mean",
+            "peft.target_modules=[query, value, dense]",
+            "clients.count=1",
+            "rounds.count=1",
+            "train.local_epochs=60",
+            "train.batch_size=32",
+            "train.learning_rate=2.0e-2",
+            "compress.uplink.codec=none",
+            "compress.downlink.codec=none")) {
+      settings.addAll(List.of("--set", setting));
+    }
+    for (String setting : more) {
+      settings.addAll(List.of("--set", setting));
+    }
+    Path dir = dir();
+    train(dir, type, settings.toArray(String[]::new));
+    return dir;
+  }
+
+  /** Requests in each of some dialects, whose labels are that many steps from the usual. */
+  private static Path dialects(String name, List<String> names, int count) throws IOException {
+    Path plain = TinyBert.writeRequests(folder.resolve("plain.jsonl"), count, 3, 4);
+    StringBuilder lines = new StringBuilder();
+    ObjectMapper json = new ObjectMapper();
+    for (String line : Files.readAllLines(plain)) {
+      for (int d = 0; d < names.size(); d++) {
+        ObjectNode row = (ObjectNode) json.readTree(line);
+        int label = TinyBert.LABELS.indexOf(row.get("label").asText());
+        row.put("label", TinyBert.LABELS.get((label + d) % TinyBert.LABELS.size()));
+        row.put("dialect", names.get(d));
+        row.putArray("list").add(d);
+        row.put("empty", lines.isEmpty() ? null : "x");
+        lines.append(row).append('\n');
+      }
+    }
+    return Files.writeString(folder.resolve(name), lines.toString());
+  }
+
+  /** The share of rows that a prediction on the command line gets right. */
+  private static double predicted(Path rows, List<String> adapter) {
+    Path out = dir();
+    List<String> args = new ArrayList<>(List.of("predict", "--data", rows.toString()));
+    args.addAll(List.of("--out", out.toString()));
+    args.addAll(adapter);
+    JobMain.main(args.toArray(String[]::new));
+    Dataset<Row> found = spark.read().json(out.toString());
+    return found.filter("prediction = label").count() / (double) found.count();
   }
 
   @Test

@@ -223,6 +223,26 @@ class InstructionRunTest {
   }
 
   @Test
+  void textsOfTasksArePackedAndComparedByTheirTask() throws IOException {
+    write(i -> Map.of("prompt", question(i), "completion", answer(i), "mood", i % 2));
+    String data = JSONL + "formatting: prompt-completion, task: mood";
+    String[] method = {
+      "--set", "peft={peft_type: MTLORA, target_modules: all-linear, modules_to_save: []}"
+    };
+    Run alone = train(data, method);
+    Run packed = train(data + ", packing: true", method);
+
+    assertThat(packed.counted()).isEqualTo(alone.counted());
+    assertThat(packed.trainLoss()).isCloseTo(alone.trainLoss(), within(1e-5));
+    assertThat(packed.last("loss")).isCloseTo(alone.last("loss"), within(1e-5));
+    JsonNode kept = JSON.readTree(alone.folder().resolve("adapter/spark_peft.json").toFile());
+    assertThat(kept.get("tasks")).hasToString("[\"0\",\"1\"]");
+    JsonNode again = Said.json("evaluate", "--run", alone.folder().toString());
+    assertThat(again.get("rouge_l")).isEqualTo(alone.summary().get("final.rouge_l"));
+    assertThat(again.get("loss").doubleValue()).isCloseTo(alone.last("loss"), within(1e-5));
+  }
+
+  @Test
   void theRecipeLearnsFromInstructions() throws IOException {
     Path file = Project.shared("data/dolly-short/train.jsonl.gz");
     List<String> rows;

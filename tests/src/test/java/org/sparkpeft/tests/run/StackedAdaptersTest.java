@@ -140,6 +140,27 @@ class StackedAdaptersTest {
   }
 
   @Test
+  void namesOfTasksAreThoseOfTheAdaptersThatHaveSome() {
+    assertThat(stackOf(List.of(), List.of("a", "b")).runtime().tasks()).containsExactly("a", "b");
+    assertThat(stackOf(List.of("a", "b"), List.of("a", "b")).runtime().tasks()).hasSize(2);
+    assertThatThrownBy(() -> stackOf(List.of("a", "b"), List.of("b", "a")))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageContaining("other tasks (data.task): [[a, b], [b, a]]");
+  }
+
+  private static StackedAdapters stackOf(List<String> loraTasks, List<String> ia3Tasks) {
+    return StackedAdapters.of(
+        List.of(
+            new StackedAdapters.Named("lora", with(lora, loraTasks), 1),
+            new StackedAdapters.Named("ia3", with(ia3, ia3Tasks), 1)),
+        Optional.of("lora"));
+  }
+
+  private static TunedAdapter with(TunedAdapter adapter, List<String> tasks) {
+    return new TunedAdapter(adapter.runtime().withTasks(tasks), adapter.parameters());
+  }
+
+  @Test
   void theCommandLineTakesThem() {
     List<String> args =
         List.of(

@@ -7,6 +7,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.Set;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -28,6 +29,7 @@ import org.sparkpeft.core.peft.Modification;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.TargetModules;
+import org.sparkpeft.core.peft.TaskRows;
 import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
@@ -103,6 +105,11 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
     @Override
     public String peftType() {
       return "MTLORA";
+    }
+
+    @Override
+    public OptionalInt taskCount() {
+      return OptionalInt.of(tasks);
     }
   }
 
@@ -261,7 +268,12 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
         int task = batch.task(row);
         if (task < 0 || task >= config.tasks()) {
           throw new DataException(
-              "an example is of task " + task + "; the adapter has 0.." + (config.tasks() - 1));
+              "an example is of task "
+                  + task
+                  + "; the adapter has tasks 0.."
+                  + (config.tasks() - 1)
+                  + "; set tasks to at least "
+                  + (task + 1));
         }
         hot[row * config.tasks() + task] = 1;
       }
@@ -276,13 +288,10 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
 
     /** Each example through the factors of its task. */
     private NDArray ofTasks(ModuleSpec site, MethodTensors tensors, NDArray tasks, NDArray x) {
-      boolean flat = x.getShape().dimension() == 2; // [batch, in]
-      NDArray sequences = flat ? x.expandDims(1) : x;
       NDArray a = chosen(tasks, tensors.parameter(taskA(site))); // [batch, r, in]
       NDArray b = chosen(tasks, tensors.parameter(taskB(site))); // [batch, out, r]
-      NDArray low = sequences.batchMatMul(a.transpose(0, 2, 1)); // [batch, seq, r]
-      NDArray y = Scalars.times(low, (float) config.taskScale()).batchMatMul(b.transpose(0, 2, 1));
-      return flat ? y.squeeze(1) : y;
+      return TaskRows.lowRank(
+          site.path(), x, a.transpose(0, 2, 1), b.transpose(0, 2, 1), (float) config.taskScale());
     }
 
     /** {@code [tasks, m, n]} to {@code [batch, m, n]}. */

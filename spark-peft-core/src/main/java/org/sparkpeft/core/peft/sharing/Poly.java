@@ -7,6 +7,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.SortedMap;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
@@ -26,6 +27,7 @@ import org.sparkpeft.core.peft.Modification;
 import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.TargetModules;
+import org.sparkpeft.core.peft.TaskRows;
 import org.sparkpeft.core.peft.TensorRole;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
@@ -134,6 +136,12 @@ public final class Poly implements PeftMethod<Poly.Config> {
     @Override
     public String peftType() {
       return "POLY";
+    }
+
+    /** None where routing is given up. */
+    @Override
+    public OptionalInt taskCount() {
+      return trainable.equals("average") ? OptionalInt.empty() : OptionalInt.of(nTasks);
     }
   }
 
@@ -321,17 +329,14 @@ public final class Poly implements PeftMethod<Poly.Config> {
     }
 
     private NDArray delta(Site site, NDArray x, MethodTensors tensors, TuningContext context) {
-      NDArray y;
-      if (routes()) {
-        NDArray w = routing(site, tensors.parameter(site.logits()), context); // [q, batch, s]
-        NDArray[] mixed = mixed(site, w, tensors, context);
-        NDArray rows = x.getShape().dimension() == 2 ? x.expandDims(1) : x; // [batch, seq, in]
-        y = rows.batchMatMul(mixed[0]).batchMatMul(mixed[1]); // [batch, seq, out]
-        y = x.getShape().dimension() == 2 ? y.squeeze(1) : y;
-      } else {
-        y = x.matMul(tensors.parameter(site.a())).matMul(tensors.parameter(site.b()));
+      float scale = 1f / config.r();
+      if (!routes()) {
+        NDArray low = x.matMul(tensors.parameter(site.a()));
+        return Scalars.times(low.matMul(tensors.parameter(site.b())), scale);
       }
-      return Scalars.times(y, 1f / config.r());
+      NDArray w = routing(site, tensors.parameter(site.logits()), context); // [q, batch, s]
+      NDArray[] mixed = mixed(site, w, tensors, context);
+      return TaskRows.lowRank(site.path(), x, mixed[0], mixed[1], scale);
     }
 
     /** {@code w} of each example's task, {@code [splits, batch, skills]}. */

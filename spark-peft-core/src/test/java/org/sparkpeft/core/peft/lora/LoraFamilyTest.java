@@ -394,7 +394,7 @@ class LoraFamilyTest {
     assertThatThrownBy(
             () -> output(single, start, MethodState.EMPTY, new float[4], new int[] {2}, 1, 1))
         .isInstanceOf(DataException.class)
-        .hasMessageContaining("of task 2; the adapter has 0..1");
+        .hasMessageContaining("of task 2; the adapter has tasks 0..1; set tasks to at least 3");
   }
 
   @Test

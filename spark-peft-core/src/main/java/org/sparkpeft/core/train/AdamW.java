@@ -23,10 +23,10 @@ final class AdamW implements Optimizer {
   private final double weightDecay;
   private final TensorRates rates;
 
-  /** beta1^t and beta2^t of each entry, once one was restarted. */
-  private double @Nullable [] powers1;
+  /** 1 - beta1^t and 1 - beta2^t of each entry, once one was restarted. */
+  private float @Nullable [] unbias1;
 
-  private double @Nullable [] powers2;
+  private float @Nullable [] unbias2;
   private double power1 = 1;
   private double power2 = 1;
 
@@ -48,10 +48,10 @@ final class AdamW implements Optimizer {
     for (TensorRates.Stretch stretch : rates.stretches()) {
       double own = rate * stretch.rate();
       float keep = (float) (1 - own * (stretch.decayed() ? weightDecay : 0));
-      if (powers1 == null || powers2 == null) {
+      if (unbias1 == null || unbias2 == null) {
         step(parameters, gradient, stretch, own, keep);
       } else {
-        stepByAge(parameters, gradient, stretch, own, keep, powers1, powers2);
+        stepByAge(parameters, gradient, stretch, (float) own, keep, unbias1, unbias2);
       }
     }
   }
@@ -77,38 +77,48 @@ final class AdamW implements Optimizer {
     }
   }
 
+  /** Vector code as {@link #step(float[], float[], TensorRates.Stretch, double, float)} is. */
   private void stepByAge(
       float[] parameters,
       float[] gradient,
       TensorRates.Stretch stretch,
-      double rate,
+      float rate,
       float keep,
-      double[] ownPowers1,
-      double[] ownPowers2) {
-    for (int i = stretch.from(); i < stretch.to(); i++) {
-      ownPowers1[i] *= beta1;
-      ownPowers2[i] *= beta2;
-      double m = beta1 * first[i] + (1 - beta1) * gradient[i];
-      double v = beta2 * second[i] + (1 - beta2) * gradient[i] * gradient[i];
-      first[i] = (float) m;
-      second[i] = (float) v;
-      double root = Math.sqrt(v / (1 - ownPowers2[i])) + epsilon;
-      parameters[i] = (float) (keep * parameters[i] - rate * (m / (1 - ownPowers1[i])) / root);
+      float[] unbias1,
+      float[] unbias2) {
+    float b1 = (float) beta1;
+    float c1 = (float) (1 - beta1);
+    float b2 = (float) beta2;
+    float c2 = (float) (1 - beta2);
+    float eps = (float) epsilon;
+    int end = stretch.to();
+    for (int i = stretch.from(); i < end; i++) {
+      float g = gradient[i];
+      float u1 = b1 * unbias1[i] + c1;
+      float u2 = b2 * unbias2[i] + c2;
+      float m = b1 * first[i] + c1 * g;
+      float v = b2 * second[i] + c2 * g * g;
+      unbias1[i] = u1;
+      unbias2[i] = u2;
+      first[i] = m;
+      second[i] = v;
+      float root = (float) Math.sqrt(v / u2) + eps;
+      parameters[i] = keep * parameters[i] - rate * (m / u1 / root);
     }
   }
 
   @Override
   public void restart(int index, double firstMoment, double secondMoment, int age) {
-    if (powers1 == null || powers2 == null) {
-      powers1 = new double[first.length];
-      powers2 = new double[first.length];
-      Arrays.fill(powers1, power1);
-      Arrays.fill(powers2, power2);
+    if (unbias1 == null || unbias2 == null) {
+      unbias1 = new float[first.length];
+      unbias2 = new float[first.length];
+      Arrays.fill(unbias1, (float) (1 - power1));
+      Arrays.fill(unbias2, (float) (1 - power2));
     }
     first[index] = (float) firstMoment;
     second[index] = (float) secondMoment;
-    powers1[index] = Math.pow(beta1, age);
-    powers2[index] = Math.pow(beta2, age);
+    unbias1[index] = (float) (1 - Math.pow(beta1, age));
+    unbias2[index] = (float) (1 - Math.pow(beta2, age));
   }
 
   @Override

@@ -9,6 +9,7 @@ import org.apache.spark.resource.ResourceInformation;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.sparkpeft.core.engine.ComputeDevice;
+import org.sparkpeft.core.engine.NativeLibraries;
 import org.sparkpeft.core.error.ConfigException;
 
 /**
@@ -106,6 +107,11 @@ public final class TaskDevice {
                         + SETTING
                         + " away to train on the processor");
               });
+      LOG.info(
+          "executor {} computes on {} with PyTorch's libraries from {}",
+          SparkEnv.get().executorId(),
+          device.address(),
+          NativeLibraries.loaded().folder());
     }
   }
 }

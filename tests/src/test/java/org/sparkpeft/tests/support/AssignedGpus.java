@@ -6,12 +6,14 @@ import java.nio.file.Path;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.apache.spark.SparkEnv;
 import org.apache.spark.TaskContext;
 import org.apache.spark.api.java.JavaSparkContext;
+import org.apache.spark.resource.ResourceInformation;
 import org.apache.spark.sql.SparkSession;
 import org.sparkpeft.core.engine.NativeLibraries;
 import org.sparkpeft.federated.cli.EmbeddedSpark;
@@ -58,10 +60,11 @@ public final class AssignedGpus {
       }
       TimeUnit.MILLISECONDS.sleep(20);
     }
+    ResourceInformation gpu = Objects.requireNonNull(TaskContext.get().resourcesJMap().get("gpu"));
     return String.join(
         " ",
         SparkEnv.get().executorId(),
-        String.join(",", TaskContext.get().resourcesJMap().get("gpu").addresses()),
+        String.join(",", gpu.addresses()),
         TaskDevice.current(1).address(),
         NativeLibraries.loaded().folder());
   }

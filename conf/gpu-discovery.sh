@@ -5,11 +5,16 @@
 set -euo pipefail
 
 indices=$(nvidia-smi --query-gpu=index --format=csv,noheader) || {
-  echo "gpu-discovery.sh: nvidia-smi failed; is the NVIDIA driver installed on $(hostname)?" >&2
+  echo "gpu-discovery.sh: nvidia-smi failed; is the NVIDIA driver installed on $HOSTNAME?" >&2
   exit 1
 }
 addresses=""
 while read -r index; do
-  [[ -n $index ]] && addresses+="${addresses:+, }\"$index\""
+  [[ -n $index ]] || continue
+  [[ $index =~ ^[0-9]+$ ]] || {
+    echo "gpu-discovery.sh: nvidia-smi printed \"$index\" for the number of a GPU" >&2
+    exit 1
+  }
+  addresses+="${addresses:+, }\"$index\""
 done <<<"$indices"
 echo "{\"name\": \"gpu\", \"addresses\": [$addresses]}"

@@ -1,9 +1,11 @@
 package org.sparkpeft.core.engine;
 
 import ai.djl.Device;
+import ai.djl.engine.EngineException;
 import ai.djl.ndarray.NDManager;
 import ai.djl.pytorch.jni.JniUtils;
 import java.io.Serializable;
+import java.util.Optional;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.sparkpeft.core.error.ConfigException;
@@ -48,6 +50,36 @@ public record ComputeDevice(String address, int mathThreads) implements Serializ
   public void bindThread() {
     TorchEngine.start();
     JniUtils.setNumThreads(mathThreads);
+  }
+
+  /** Whether this is a GPU. */
+  public boolean isGpu() {
+    return !address.equals("cpu");
+  }
+
+  /**
+   * Why this JVM cannot compute here, found by putting one number on the device; empty if it can.
+   * Says what was loaded and what to do.
+   *
+   * @throws ConfigException if the engine does not load at all
+   */
+  public Optional<String> problem() {
+    return NativeLibraries.loaded().problem(this).or(this::trial);
+  }
+
+  private Optional<String> trial() {
+    try (NDManager manager = newManager()) {
+      manager.create(1f);
+      return Optional.empty();
+    } catch (EngineException e) {
+      String said = e.getMessage() == null ? "" : e.getMessage();
+      return Optional.of(
+          address
+              + " does not take a tensor ("
+              + said.lines().findFirst().orElse("no reason given")
+              + "); devices count from 0 as CUDA shows them to this process, so check"
+              + " CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER there");
+    }
   }
 
   private Device djlDevice() {

@@ -1,6 +1,7 @@
 package org.sparkpeft.core.engine;
 
 import ai.djl.engine.Engine;
+import ai.djl.engine.EngineException;
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
 import ai.djl.ndarray.types.DataType;
@@ -18,10 +19,18 @@ public final class TorchEngine {
 
   private TorchEngine() {}
 
-  /** Loads the native libraries if this has not happened yet in this JVM; then does nothing. */
+  /**
+   * Loads the native libraries if this has not happened yet in this JVM; then does nothing.
+   *
+   * @throws org.sparkpeft.core.error.ConfigException if they are not there or do not load
+   */
   public static void start() {
     stayAtHome();
-    Engine.getEngine(NAME);
+    try {
+      Engine.getEngine(NAME);
+    } catch (EngineException e) {
+      throw NativeLibraries.refusal(e, System.getenv());
+    }
   }
 
   /**

@@ -7,10 +7,15 @@ import java.util.UUID;
 import org.apache.spark.SparkEnv;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.sparkpeft.core.engine.TorchEngine;
+import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.error.Problem;
 import org.sparkpeft.core.io.ModelDirectory;
 import org.sparkpeft.core.io.WeightSource;
 
-/** Asks every executor, before anything is trained, whether it can: engine, model, client store. */
+/**
+ * Asks every executor, before anything is trained, whether it can: engine, device, model, client
+ * store.
+ */
 public final class ExecutorProbe {
   private ExecutorProbe() {}
 
@@ -55,6 +60,10 @@ public final class ExecutorProbe {
     List<String> answer = new ArrayList<>(List.of(SparkEnv.get().executorId()));
     try {
       TorchEngine.version();
+      TaskDevice.require(TaskDevice.current(runtime.mathThreads()));
+    } catch (ConfigException e) {
+      Problem problem = e.problems().get(0);
+      return String.join(SEPARATOR, answer.get(0), problem.key(), problem.message());
     } catch (RuntimeException | LinkageError e) {
       return String.join(
           SEPARATOR,

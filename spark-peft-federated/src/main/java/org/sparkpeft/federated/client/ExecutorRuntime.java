@@ -5,8 +5,6 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.Map;
 import java.util.Set;
-import org.apache.spark.TaskContext;
-import org.apache.spark.resource.ResourceInformation;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.TorchEngine;
 import org.sparkpeft.core.error.ConfigException;
@@ -62,12 +60,13 @@ public final class ExecutorRuntime {
   }
 
   /**
-   * The runtime of the calling task: on the GPU that Spark gave it, else on the processor.
+   * The runtime of the calling task, on its {@linkplain TaskDevice device}.
    *
+   * @throws ConfigException if Spark assigned a GPU that cannot be used
    * @throws org.sparkpeft.core.error.FormatException if the model cannot be read
    */
   public static synchronized ExecutorRuntime of(RuntimeSpec spec) {
-    Key key = new Key(spec.withoutState(), device(spec));
+    Key key = new Key(spec.withoutState(), TaskDevice.current(spec.mathThreads()));
     ExecutorRuntime loaded = LOADED.get(key);
     if (loaded == null) {
       loaded = load(key);
@@ -99,6 +98,7 @@ public final class ExecutorRuntime {
 
   private static ExecutorRuntime load(Key key) {
     TorchEngine.start();
+    TaskDevice.require(key.device);
     ModelDirectory directory = ModelDirectory.resolve(key.spec.model());
     for (Map.Entry<Key, ExecutorRuntime> other : LOADED.entrySet()) {
       if (other.getKey().base().equals(key.base())) {
@@ -135,17 +135,6 @@ public final class ExecutorRuntime {
             ChatTemplate.named(encoding.chatTemplate())
                 .map(named -> new ChatTemplate.Own(named, ""))
                 .orElseGet(() -> ChatTemplate.of(directory)));
-  }
-
-  private static ComputeDevice device(RuntimeSpec spec) {
-    TaskContext context = TaskContext.get();
-    if (context != null) {
-      ResourceInformation gpu = context.resourcesJMap().get("gpu");
-      if (gpu != null && gpu.addresses().length > 0) {
-        return new ComputeDevice("cuda:" + gpu.addresses()[0], spec.mathThreads());
-      }
-    }
-    return new ComputeDevice("cpu", spec.mathThreads());
   }
 
   public TunableModel model() {

@@ -7,6 +7,7 @@ import java.util.Optional;
 import java.util.Properties;
 import java.util.SortedMap;
 import java.util.TreeMap;
+import org.sparkpeft.core.engine.NativeLibraries;
 import scala.util.Properties$;
 
 /**
@@ -80,7 +81,8 @@ public record Versions(String project, String spark, String scala, int java) {
     versions.put("scala", runningScala());
     versions.put("java", Runtime.version().toString());
     versions.put("djl", resource("ai/djl/engine/api.properties", "djl_version"));
-    versions.put("pytorch", resource("native/lib/pytorch.properties", "version"));
+    versions.put("pytorch", NativeLibraries.expectedVersion());
+    versions.put("natives", NativeLibraries.expected(System.getenv()));
     versions.put("os", System.getProperty("os.name") + " " + System.getProperty("os.arch"));
     return versions;
   }

@@ -11,6 +11,7 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.Test;
+import org.sparkpeft.core.engine.NativeLibraries;
 
 /** What the README and the recipes' comments tell a reader to type is what the commands take. */
 class DocumentationTest {
@@ -82,5 +83,42 @@ class DocumentationTest {
       classes++;
     }
     assertThat(classes).isGreaterThan(1);
+  }
+
+  /** The settings for GPUs are those of the example file, and its libraries those of this DJL. */
+  @Test
+  void theRecipeForGpusHolds() throws IOException {
+    String example = Files.readString(ROOT.resolve("conf/spark-defaults.conf"));
+    Matcher given = Pattern.compile("--conf (spark[\\w.]+)=(\\S+)").matcher(readme());
+    int settings = 0;
+    while (given.find()) {
+      // A path is not the same everywhere; its last part is.
+      String value = given.group(2).replaceAll("^.*/|\"", "");
+      assertThat(example)
+          .containsPattern("(?m)^#" + Pattern.quote(given.group(1)) + " +(/\\S*/)?" + value + "$");
+      settings++;
+    }
+    assertThat(settings).isEqualTo(5);
+    String all = readme() + example;
+    for (String flavor : found("\\bPYTORCH_FLAVOR\\W+(cu\\d+)", all)) {
+      assertThat(getClass().getClassLoader())
+          .matches(
+              jars ->
+                  jars.getResource("jnilib/linux-x86_64/" + flavor + "/libdjl_torch.so") != null,
+              "DJL has " + flavor);
+    }
+    for (String version : found("libtorch (\\d+\\.\\d+\\.\\d+)", all)) {
+      assertThat(NativeLibraries.expectedVersion()).startsWith(version);
+    }
+    assertThat(readme()).contains("mvn -Pgpu ");
+    assertThat(Files.readString(ROOT.resolve("spark-peft-federated/pom.xml")))
+        .contains("<id>gpu</id>");
+  }
+
+  private static List<String> found(String pattern, String text) {
+    List<String> found =
+        Pattern.compile(pattern).matcher(text).results().map(match -> match.group(1)).toList();
+    assertThat(found).as(pattern).hasSizeGreaterThan(1);
+    return found;
   }
 }

@@ -459,7 +459,10 @@ class SparkPeftTest {
 
   @Test
   void versionsAndCompletionAreReal() {
-    assertThat(run("version").output()).containsPattern("spark +\\d+\\.\\d+").contains("pytorch ");
+    assertThat(run("version").output())
+        .containsPattern("spark +\\d+\\.\\d+")
+        .contains("pytorch ")
+        .containsPattern("natives +cpu, bundled");
     assertThat(run("completion").output())
         .startsWith("#!/usr/bin/env bash")
         .contains("complete -F _complete_spark-peft");

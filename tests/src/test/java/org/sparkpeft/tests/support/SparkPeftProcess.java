@@ -37,8 +37,18 @@ public final class SparkPeftProcess implements AutoCloseable {
     return startMain(scratch, Main.class, args);
   }
 
+  /** Likewise, for a run of seconds that computes little: code is compiled quickly and once. */
+  public static SparkPeftProcess startBriefly(Path scratch, String... args) {
+    return start(scratch, List.of("-XX:TieredStopAtLevel=1"), Main.class, args);
+  }
+
   /** Starts another main class likewise. */
   public static SparkPeftProcess startMain(Path scratch, Class<?> main, String... args) {
+    return start(scratch, List.of(), main, args);
+  }
+
+  private static SparkPeftProcess start(
+      Path scratch, List<String> options, Class<?> main, String... args) {
     try {
       Files.createDirectories(scratch);
       Path output = Files.createTempFile(scratch, "output", ".txt");
@@ -50,6 +60,7 @@ public final class SparkPeftProcess implements AutoCloseable {
           .filter(a -> !a.startsWith("-javaagent"))
           .forEach(command::add);
       command.add("-Xmx1g");
+      command.addAll(options);
       command.add(
           "-Dlog4j2.configurationFile=" + Project.root().resolve("conf/log4j2.properties").toUri());
       command.add(main.getName());

@@ -2,9 +2,6 @@ package org.sparkpeft.core.io;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
-import java.nio.FloatBuffer;
-import java.nio.IntBuffer;
-import java.nio.LongBuffer;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.vector.FiniteCheck;
 
@@ -13,13 +10,7 @@ public final class FloatWriter {
   private final DType type;
   private final ByteBuffer bytes;
   private final short[] shorts;
-  private final FiniteCheck check;
-  private final int[] bits;
-  private final long[] packed;
-  private final long[] wide;
-  private final FloatBuffer bridgeFloats;
-  private final IntBuffer bridgeInts;
-  private final LongBuffer bridgeLongs;
+  private final float[] scratch;
 
   /** Magnitude from which on values round to infinity. */
   private final float limit;
@@ -37,17 +28,8 @@ public final class FloatWriter {
     }
     this.type = type;
     this.bytes = ByteBuffer.allocateDirect(type.bytes() * capacity).order(ByteOrder.LITTLE_ENDIAN);
-    this.shorts = new short[type == DType.F16 ? capacity : 0];
-    this.check = new FiniteCheck(capacity);
-    boolean halves = type == DType.BF16;
-    this.bits = new int[halves ? capacity : 0];
-    this.packed = new long[bits.length / 4];
-    this.wide = new long[2 * packed.length];
-    ByteBuffer bridge =
-        ByteBuffer.allocateDirect(Float.BYTES * bits.length).order(ByteOrder.LITTLE_ENDIAN);
-    this.bridgeFloats = bridge.asFloatBuffer();
-    this.bridgeInts = bridge.asIntBuffer();
-    this.bridgeLongs = bridge.asLongBuffer();
+    this.shorts = new short[type.bytes() == 2 ? capacity : 0];
+    this.scratch = new float[capacity / 2 + 1];
     this.limit =
         switch (type) {
           case F16 -> 65_520;
@@ -68,7 +50,14 @@ public final class FloatWriter {
     requireRange(values, n, name);
     bytes.clear();
     switch (type) {
-      case BF16 -> narrow(values, n);
+      case BF16 -> {
+        for (int i = 0; i < n; i++) {
+          // Rounding as in BFloat16, without its care for NaN: there is none here.
+          int bits = Float.floatToRawIntBits(values[i]);
+          shorts[i] = (short) ((bits + 0x7fff + ((bits >>> 16) & 1)) >>> 16);
+        }
+        bytes.asShortBuffer().put(shorts, 0, n);
+      }
       case F16 -> {
         for (int i = 0; i < n; i++) {
           shorts[i] = Float16.fromFloat(values[i]);
@@ -80,48 +69,9 @@ public final class FloatWriter {
     return bytes.limit(n * type.bytes());
   }
 
-  /**
-   * BF16 is the upper half of F32. Rounding is vector code on the bits, which two copies within the
-   * cache give sooner than a conversion of each value; then two longs of two floats each become one
-   * of four.
-   */
-  private void narrow(float[] values, int n) {
-    int quads = n / 4;
-    bridgeFloats.put(0, values, 0, n);
-    bridgeInts.get(0, bits, 0, n);
-    round(bits, n);
-    bridgeInts.put(0, bits, 0, n);
-    bridgeLongs.get(0, wide, 0, 2 * quads);
-    pack(wide, packed, quads);
-    bytes.asLongBuffer().put(packed, 0, quads);
-    for (int i = 4 * quads; i < n; i++) {
-      bytes.putShort(2 * i, (short) (bits[i] >>> 16));
-    }
-  }
-
-  /** Rounds the upper halves as in {@link BFloat16}, without its care for NaN: there is none. */
-  private static void round(int[] bits, int n) {
-    for (int i = 0; i < n; i++) {
-      int value = bits[i];
-      bits[i] = value + 0x7fff + ((value >>> 16) & 1);
-    }
-  }
-
-  private static void pack(long[] wide, long[] packed, int quads) {
-    for (int i = 0; i < quads; i++) {
-      long low = wide[2 * i];
-      long high = wide[2 * i + 1];
-      packed[i] =
-          (low >>> 16 & 0xffffL)
-              | (low >>> 48) << 16
-              | (high >>> 16 & 0xffffL) << 32
-              | (high >>> 48) << 48;
-    }
-  }
-
   private void requireRange(float[] values, int n, String name) {
     // Scaled, values near the limit become infinite.
-    if (check.allFinite(values, n, stretch)) {
+    if (FiniteCheck.allFinite(values, n, stretch, scratch)) {
       return;
     }
     for (int i = 0; i < n; i++) {

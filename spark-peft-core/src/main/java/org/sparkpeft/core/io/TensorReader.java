@@ -7,7 +7,6 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
-import java.nio.IntBuffer;
 import java.nio.LongBuffer;
 import java.nio.ShortBuffer;
 import java.util.HashMap;
@@ -32,9 +31,6 @@ public final class TensorReader implements Closeable {
   private final long[] wide;
   private final LongBuffer wideLongs;
   private final FloatBuffer wideFloats;
-  private final IntBuffer wideInts;
-  private final int[] pairsOfHalves;
-  private final int[] halves;
   private final int capacity;
   private final int aheadBytes;
 
@@ -66,13 +62,9 @@ public final class TensorReader implements Closeable {
     this.shorts = new short[capacity];
     this.packed = new long[capacity / 4];
     this.wide = new long[2 * packed.length];
-    ByteBuffer bridge =
-        ByteBuffer.allocateDirect(Float.BYTES * capacity).order(ByteOrder.LITTLE_ENDIAN);
+    ByteBuffer bridge = ByteBuffer.allocateDirect(8 * wide.length).order(ByteOrder.LITTLE_ENDIAN);
     this.wideLongs = bridge.asLongBuffer();
     this.wideFloats = bridge.asFloatBuffer();
-    this.wideInts = bridge.asIntBuffer();
-    this.pairsOfHalves = new int[capacity / 2];
-    this.halves = new int[capacity / 2];
   }
 
   /**
@@ -92,19 +84,6 @@ public final class TensorReader implements Closeable {
         }
       }
       default -> Elements.toFloats(tensor.dtype(), bytes, into, 0);
-    }
-  }
-
-  /**
-   * The same in an order that depends on the type and the count alone, which is sooner done for
-   * BF16: for who looks at each element by itself.
-   */
-  public void readInSomeOrder(StoredTensor tensor, long from, int count, float[] into) {
-    if (tensor.dtype() == DType.BF16) {
-      fill(tensor, from, count);
-      widenApart(count, into);
-    } else {
-      read(tensor, from, count, into);
     }
   }
 
@@ -132,33 +111,6 @@ public final class TensorReader implements Closeable {
     ShortBuffer view = bytes.asShortBuffer();
     for (int i = 4 * quads; i < count; i++) {
       into[i] = Float.intBitsToFloat(view.get(i) << 16);
-    }
-  }
-
-  /** The lower halves of pairs, then the upper halves: vector code. */
-  private void widenApart(int count, float[] into) {
-    int pairs = count / 2;
-    bytes.asIntBuffer().get(pairsOfHalves, 0, pairs);
-    lowerHalves(pairsOfHalves, halves, pairs);
-    wideInts.put(0, halves, 0, pairs);
-    upperHalves(pairsOfHalves, halves, pairs);
-    wideInts.put(pairs, halves, 0, pairs);
-    wideFloats.get(0, into, 0, 2 * pairs);
-    if (count % 2 != 0) {
-      into[count - 1] =
-          Float.intBitsToFloat(bytes.getShort(bytes.position() + 2 * (count - 1)) << 16);
-    }
-  }
-
-  private static void lowerHalves(int[] pairs, int[] halves, int n) {
-    for (int i = 0; i < n; i++) {
-      halves[i] = pairs[i] << 16;
-    }
-  }
-
-  private static void upperHalves(int[] pairs, int[] halves, int n) {
-    for (int i = 0; i < n; i++) {
-      halves[i] = pairs[i] & 0xffff0000;
     }
   }
 

@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
+import java.util.Arrays;
 import org.sparkpeft.core.vector.FiniteCheck;
 
 /**
@@ -26,8 +27,6 @@ public final class Block {
   private final int[] listed;
   private final float[] largest;
   private final float[] second;
-  private final float[] third;
-  private final FiniteCheck check;
   private long from;
   private int length;
 
@@ -47,9 +46,7 @@ public final class Block {
     this.marks = new int[capacity];
     this.listed = new int[capacity];
     this.largest = new float[capacity];
-    this.second = new float[capacity];
-    this.third = new float[capacity];
-    this.check = new FiniteCheck(capacity);
+    this.second = new float[capacity + 1];
   }
 
   /** Says which entries the arrays hold: {@code [from, from + length)} of the tensor. */
@@ -94,23 +91,29 @@ public final class Block {
     return length;
   }
 
-  /** Index of the first vector with a value that is NaN or infinite, or -1. */
+  /**
+   * Index of the first vector with a value that is NaN or infinite, or -1. One sum of zeros serves
+   * all vectors, since NaN stays in it.
+   */
   public int firstNotFinite() {
-    for (int t = 0; t < values.length; t++) {
-      if (!check.allFinite(values[t], length, 1)) {
-        return t;
-      }
+    Arrays.fill(largest, 0, length, 0);
+    for (float[] vector : values) {
+      addZeros(vector, largest, length);
     }
-    return -1;
+    if (FiniteCheck.allFinite(largest, length, 1, second)) {
+      return -1;
+    }
+    int at = 0;
+    while (FiniteCheck.firstBad(values[at], length, second) < 0) {
+      at++;
+    }
+    return at;
   }
 
-  /** Index of a vector's first value that is NaN or infinite, or -1. */
-  public int firstNotFinite(int vector) {
-    return check.firstBad(values[vector], length);
-  }
-
-  FiniteCheck check() {
-    return check;
+  private static void addZeros(float[] vector, float[] sums, int n) {
+    for (int i = 0; i < n; i++) {
+      sums[i] += vector[i] * 0;
+    }
   }
 
   double[] first() {
@@ -156,9 +159,5 @@ public final class Block {
 
   float[] second() {
     return second;
-  }
-
-  float[] third() {
-    return third;
   }
 }

@@ -34,12 +34,6 @@ record BlockPlan(
     double[] factors = new double[weights.size()];
     for (int t = 0; t < factors.length; t++) {
       factors[t] = weights.get(t);
-    }
-    if (combination == Combination.TIES
-        && TrimmedElection.run(block, steps, factors, factor, out)) {
-      return;
-    }
-    for (int t = 0; t < factors.length; t++) {
       steps.get(t).apply(block, t);
     }
     combination.combine(block, factors, factor, out);

@@ -99,7 +99,7 @@ final class Combine {
   }
 
   /** factor / (sum of weights) for each set of agreeing vectors, one bit for each. */
-  static double[] factors(double[] weights, double factor) {
+  private static double[] factors(double[] weights, double factor) {
     double[] factors = new double[1 << weights.length];
     for (int set = 0; set < factors.length; set++) {
       double sum = 0;

@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import org.sparkpeft.core.vector.FiniteCheck;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.TaskVector;
 
@@ -91,7 +92,7 @@ final class InMemoryMerge {
       scan.forEachBlock(
           plan.wholeRows(),
           block -> {
-            requireFinite(block, entry);
+            requireFinite(block, entry, out);
             plan.merge(block, out);
             System.arraycopy(out, 0, merged, entry.offset() + (int) block.from(), block.length());
           });
@@ -107,12 +108,12 @@ final class InMemoryMerge {
     return Selections.within(new Scan("all tensors", 0, layout.size(), 1), counts);
   }
 
-  private static void requireFinite(Block block, ParameterLayout.Entry entry) {
+  private static void requireFinite(Block block, ParameterLayout.Entry entry, float[] out) {
     int t = block.firstNotFinite();
     if (t < 0) {
       return;
     }
-    int at = block.firstNotFinite(t);
+    int at = FiniteCheck.firstBad(block.values(t), block.length(), out);
     throw new IllegalArgumentException(
         "a vector is not finite: entry "
             + (block.from() + at)

@@ -51,16 +51,6 @@ public record KeepRule(int key, long tiesBefore) implements Serializable {
     zeroFrom(bits, split, n, key + 1);
   }
 
-  /**
-   * The float that kept magnitudes exceed and others do not, if there is one for all of {@code n}
-   * values from {@code from} on; else NaN.
-   */
-  float bound(int n, long from) {
-    int split = split(n, from);
-    boolean one = (split == 0 || split == n) && key < INFINITY;
-    return one ? Float.intBitsToFloat(split == 0 ? key : key - 1) : Float.NaN;
-  }
-
   private int split(int n, long from) {
     return (int) Math.max(0, Math.min(n, tiesBefore - from));
   }

@@ -1,7 +1,6 @@
 package org.sparkpeft.merge.method;
 
 import java.io.Serializable;
-import org.sparkpeft.core.vector.Strips;
 
 /**
  * How many magnitudes lie above a window, and in each bin of it. Counting is all that a parallel
@@ -46,27 +45,13 @@ public final class MagnitudeCounts implements Serializable {
     }
   }
 
-  /** Least magnitude beside which what is computed with stays far from the smallest floats. */
-  private static final float LEAST = 0x1p-60f;
-
   private final Window window;
   private final long[] bins;
-  private final float low;
-  private final float high;
-  private final float center;
-
-  /** Beyond which nothing lies in the window; a little too large, since it is rounded. */
-  private final float radius;
-
   private long above;
 
   public MagnitudeCounts(Window window) {
     this.window = window;
     this.bins = new long[window.bins()];
-    this.low = Float.intBitsToFloat(window.low());
-    this.high = Float.intBitsToFloat(window.high());
-    this.center = low / 2 + high / 2;
-    this.radius = 1.001f * Math.max(high - center, center - low) + 4 * Math.ulp(center);
   }
 
   /** Counts the first {@code n} values. */
@@ -88,73 +73,57 @@ public final class MagnitudeCounts implements Serializable {
   }
 
   /**
-   * Counts a vector's values of a block; at most 2^24. Faster than {@link #add(float[], int)} where
-   * few lie in the window.
+   * Counts a vector's values of a block. Faster than {@link #add(float[], int)} where few lie in
+   * the window: compilers make vector code of all loops but the last, which looks at a quarter.
    */
   public void add(Block block, int vector) {
-    float[] values = block.values(vector);
     int n = block.length();
-    if (!(low >= LEAST)) {
-      add(values, n);
+    if (window.equals(Window.FULL)) {
+      add(block.values(vector), n);
       return;
     }
-    float[] over = block.largest();
-    float[] near = block.second();
-    compare(values, center, radius, high, Math.ulp(high) * 0x1p-30f, over, near, n);
-    Strips.fold(over, n, block.third());
-    Strips.fold(near, n, block.third());
-    int strip = Strips.length(n);
-    int whole = Strips.COUNT * strip;
-    float more = Strips.sum(over, strip);
-    if (Float.isNaN(more)) { // because a value is not finite
-      add(values, n);
-      return;
-    }
-    above += (long) more;
-    for (int i = 0; i < strip; i++) {
-      if (near[i] > 0) {
-        for (int at = i; at < whole; at += strip) {
-          count(values[at]);
-        }
+    int[] bits = block.toBits(vector);
+    int[] outside = block.marks();
+    above += compare(bits, window.low(), window.high(), outside, n);
+    int quarter = n / 4;
+    int[] all = block.signs();
+    andQuarters(outside, quarter, all);
+    for (int i = 0; i < quarter; i++) {
+      if (all[i] >= 0) {
+        count(bits, outside, i);
+        count(bits, outside, i + quarter);
+        count(bits, outside, i + 2 * quarter);
+        count(bits, outside, i + 3 * quarter);
       }
     }
-    for (int i = whole; i < n; i++) {
-      above += isAbove(values[i]) ? 1 : 0;
-      count(values[i]);
+    for (int i = 4 * quarter; i < n; i++) {
+      count(bits, outside, i);
     }
   }
 
-  /**
-   * Gives 1 where magnitudes are above the window, as {@link TrimmedElection} compares, else 0; and
-   * more than 0 in {@code near} where they may lie in it.
-   */
-  private static void compare(
-      float[] values,
-      float center,
-      float radius,
-      float high,
-      float tiny,
-      float[] over,
-      float[] near,
-      int n) {
+  /** Makes {@code outside} negative for what is not in the window; gives how many lie above it. */
+  private static int compare(int[] bits, int low, int high, int[] outside, int n) {
     for (int i = 0; i < n; i++) {
-      float magnitude = Math.abs(values[i]);
-      float beyond = magnitude - high;
-      float twice = beyond + Math.abs(beyond);
-      over[i] = twice / (twice + tiny);
-      float within = radius - Math.abs(magnitude - center);
-      near[i] = within + Math.abs(within);
+      int key = bits[i] & KeepRule.MAGNITUDE;
+      outside[i] = (key - low) | (high - key);
+    }
+    int more = 0;
+    for (int i = 0; i < n; i++) {
+      more += (high - (bits[i] & KeepRule.MAGNITUDE)) >>> 31;
+    }
+    return more;
+  }
+
+  private static void andQuarters(int[] outside, int quarter, int[] all) {
+    for (int i = 0; i < quarter; i++) {
+      all[i] =
+          outside[i] & outside[i + quarter] & outside[i + 2 * quarter] & outside[i + 3 * quarter];
     }
   }
 
-  private boolean isAbove(float value) {
-    return (Float.floatToRawIntBits(value) & KeepRule.MAGNITUDE) > window.high();
-  }
-
-  private void count(float value) {
-    int at = (Float.floatToRawIntBits(value) & KeepRule.MAGNITUDE) - window.low();
-    if (at >= 0 && at <= window.high() - window.low()) {
-      bins[at >>> window.shift()]++;
+  private void count(int[] bits, int[] outside, int i) {
+    if (outside[i] >= 0) {
+      bins[((bits[i] & KeepRule.MAGNITUDE) - window.low()) >>> window.shift()]++;
     }
   }
 

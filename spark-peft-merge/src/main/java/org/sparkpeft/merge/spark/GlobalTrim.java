@@ -183,7 +183,7 @@ final class GlobalTrim {
       CountInput input, LongConsumer progress, Consumer<Block> visitor) {
     List<MergedTensor> tensors = input.tensors;
     int vectors = tensors.get(0).sources().size();
-    try (VectorReader reader = VectorReader.unordered(vectors, Block.USUAL, input.plan)) {
+    try (VectorReader reader = VectorReader.sequential(vectors, Block.USUAL, input.plan)) {
       for (Piece piece : input.pieces) {
         reader.forEach(tensors.get(piece.tensor()), piece.from(), piece.to(), Block.USUAL, visitor);
         progress.accept(piece.entries() * tensors.get(piece.tensor()).dtype().bytes());

@@ -103,17 +103,6 @@ public record MergedTensor(
     return inputs;
   }
 
-  /** Whether all sources and the base are stored in the same type. */
-  boolean isOfOneType() {
-    DType first = sources.get(0).dtype();
-    for (StoredTensor source : sources) {
-      if (source.dtype() != first) {
-        return false;
-      }
-    }
-    return base == null || base.dtype() == first;
-  }
-
   /** Number of entries. */
   public long elements() {
     return sources.get(0).elements();

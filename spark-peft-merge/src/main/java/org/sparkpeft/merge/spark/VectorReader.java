@@ -5,6 +5,7 @@ import java.util.function.Consumer;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.StoredTensor;
 import org.sparkpeft.core.io.TensorReader;
+import org.sparkpeft.core.vector.FiniteCheck;
 import org.sparkpeft.merge.method.Block;
 import org.sparkpeft.merge.method.TensorScan;
 import org.sparkpeft.merge.storage.Storage;
@@ -14,12 +15,11 @@ final class VectorReader implements Closeable {
   private final TensorReader[] readers;
   private final Block block;
   private final float[] base;
+  private final float[] scratch;
   private final int ahead;
-  private final boolean inOrder;
   private TensorReader[] evidenceReaders = {};
 
-  private VectorReader(int vectors, int capacity, int ahead, boolean inOrder) {
-    this.inOrder = inOrder;
+  private VectorReader(int vectors, int capacity, int ahead) {
     this.readers = new TensorReader[vectors + 1];
     for (int t = 0; t <= vectors; t++) {
       readers[t] = new TensorReader(Storage.ANY, capacity, ahead);
@@ -27,21 +27,17 @@ final class VectorReader implements Closeable {
     this.block = new Block(vectors, capacity);
     this.base = new float[capacity];
     this.ahead = ahead;
+    this.scratch = new float[capacity / 2 + 1];
   }
 
   /** For reading from one end to the other. */
   static VectorReader sequential(int vectors, int capacity, ReadPlan plan) {
-    return new VectorReader(vectors, capacity, plan.aheadBytes(), true);
+    return new VectorReader(vectors, capacity, plan.aheadBytes());
   }
 
   /** For reading here and there. */
   static VectorReader scattered(int vectors, int capacity) {
-    return new VectorReader(vectors, capacity, 0, true);
-  }
-
-  /** As {@link #sequential}, with a block's entries in some order, the same in all vectors. */
-  static VectorReader unordered(int vectors, int capacity, ReadPlan plan) {
-    return new VectorReader(vectors, capacity, plan.aheadBytes(), false);
+    return new VectorReader(vectors, capacity, 0);
   }
 
   /** Entries of a block: the usual number, or as many whole rows as fit it, at least one. */
@@ -59,15 +55,11 @@ final class VectorReader implements Closeable {
 
   Block read(MergedTensor tensor, long from, int n) {
     StoredTensor reference = tensor.base();
-    boolean anyOrder = !inOrder && tensor.isOfOneType();
     if (reference != null) {
-      read(readers.length - 1, reference, from, n, base, anyOrder);
+      readers[readers.length - 1].read(reference, from, n, base);
     }
     for (int t = 0; t < tensor.sources().size(); t++) {
-      read(t, tensor.sources().get(t), from, n, block.values(t), anyOrder);
-      if (reference != null) {
-        subtract(block.values(t), base, n);
-      }
+      readVector(tensor, t, from, n, block.values(t), reference != null);
     }
     if (tensor.weighsEntries()) {
       readEvidence(tensor, from, n);
@@ -89,12 +81,11 @@ final class VectorReader implements Closeable {
     }
   }
 
-  private void read(
-      int reader, StoredTensor tensor, long from, int n, float[] into, boolean anyOrder) {
-    if (anyOrder) {
-      readers[reader].readInSomeOrder(tensor, from, n, into);
-    } else {
-      readers[reader].read(tensor, from, n, into);
+  private void readVector(
+      MergedTensor tensor, int t, long from, int n, float[] into, boolean minusBase) {
+    readers[t].read(tensor.sources().get(t), from, n, into);
+    if (minusBase) {
+      subtract(into, base, n);
     }
   }
 
@@ -112,7 +103,7 @@ final class VectorReader implements Closeable {
     if (t < 0) {
       return;
     }
-    int at = block.firstNotFinite(t);
+    int at = FiniteCheck.firstBad(block.values(t), block.length(), scratch);
     StoredTensor source = tensor.sources().get(t);
     throw new DataException(
         source.file()

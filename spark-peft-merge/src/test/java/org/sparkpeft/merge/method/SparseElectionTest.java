@@ -110,28 +110,4 @@ class SparseElectionTest {
       }
     }
   }
-
-  @Test
-  void whatIsNotFiniteCountsAsLarge() {
-    int size = 4000;
-    float[] values = Philox.of(1, "values").gaussian(size, 1);
-    MagnitudeSearch search = new MagnitudeSearch(400).startAt(values, 0.1);
-    MagnitudeCounts.Window sampled = search.window();
-    Block block = new Block(1, size).at(0, size);
-    System.arraycopy(values, 0, block.values(0), 0, size);
-    block.values(0)[17] = Float.NaN;
-    while (!search.isFound()) {
-      MagnitudeCounts counts = new MagnitudeCounts(search.window());
-      counts.add(block, 0);
-      search.narrow(counts);
-    }
-    assertThat(sampled).isNotEqualTo(MagnitudeCounts.Window.FULL);
-    float[] sorted = values.clone();
-    sorted[17] = Float.POSITIVE_INFINITY;
-    for (int i = 0; i < size; i++) {
-      sorted[i] = Math.abs(sorted[i]);
-    }
-    Arrays.sort(sorted);
-    assertThat(search.key()).isEqualTo(Float.floatToRawIntBits(sorted[size - 400]));
-  }
 }

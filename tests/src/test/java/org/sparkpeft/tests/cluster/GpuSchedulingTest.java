@@ -70,13 +70,12 @@ class GpuSchedulingTest {
             "spark.executorEnv.PYTORCH_FLAVOR=cpu",
             "spark.plugins=" + DeviceWitness.class.getName(),
             DeviceWitness.FOLDER + "=" + witness,
-            // They live for seconds.
-            "spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1",
             "spark.task.maxFailures=1")) {
       args.addAll(List.of("--set", "spark.conf." + setting));
     }
+    args.addAll(List.of("--set", SparkPeftProcess.BRIEF_EXECUTORS));
     try (SparkPeftProcess process =
-        SparkPeftProcess.startBriefly(folder.resolve("scratch"), args.toArray(String[]::new))) {
+        SparkPeftProcess.start(folder.resolve("scratch"), args.toArray(String[]::new))) {
       code = process.await();
       errors = process.errors();
     }

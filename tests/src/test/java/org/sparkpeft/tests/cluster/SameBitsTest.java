@@ -87,6 +87,7 @@ class SameBitsTest {
                 "run.dir=" + dir(name),
                 "--master",
                 master));
+    args.addAll(List.of("--set", SparkPeftProcess.BRIEF_EXECUTORS));
     args.addAll(List.of(more));
     return SparkPeftProcess.start(folder.resolve("scratch"), args.toArray(String[]::new));
   }

@@ -58,6 +58,7 @@ class TroubleTest {
   private SparkPeftProcess start(String name, String master, String... more) {
     List<String> args = new ArrayList<>(List.of("train", "-c", recipe.toString()));
     args.addAll(List.of("--set", "run.dir=" + dir(name), "--master", master));
+    args.addAll(List.of("--set", SparkPeftProcess.BRIEF_EXECUTORS));
     args.addAll(List.of(more));
     return SparkPeftProcess.start(folder.resolve("scratch"), args.toArray(String[]::new));
   }

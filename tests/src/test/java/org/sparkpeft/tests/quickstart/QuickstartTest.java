@@ -30,7 +30,8 @@ class QuickstartTest {
   static void quickstart() {
     run = folder.resolve("run");
     try (SparkPeftProcess process =
-        SparkPeftProcess.start(folder.resolve("scratch"), "quickstart", "--set", "run.dir=" + run)
+        SparkPeftProcess.startLong(
+                folder.resolve("scratch"), "quickstart", "--set", "run.dir=" + run)
             .within(Duration.ofMinutes(9))) {
       summary = process.summary(run);
       printed = process.output();

@@ -17,6 +17,12 @@ import org.sparkpeft.federated.cli.Main;
 
 /** The command line in a process of its own, which can be watched and killed. */
 public final class SparkPeftProcess implements AutoCloseable {
+  private static final String BRIEFLY = "-XX:TieredStopAtLevel=1";
+
+  /** For {@code --set}: executors that are processes of seconds too. */
+  public static final String BRIEF_EXECUTORS =
+      "spark.conf.spark.executor.extraJavaOptions=" + BRIEFLY;
+
   private Duration limit = Duration.ofMinutes(4);
   private final Process process;
   private final Path output;
@@ -29,22 +35,23 @@ public final class SparkPeftProcess implements AutoCloseable {
   }
 
   /**
-   * Starts {@code spark-peft args...} on this test's class path.
+   * Starts {@code spark-peft args...} on this test's class path, for a run of seconds that computes
+   * little: code is compiled quickly and once.
    *
    * @param scratch folder for its output and for the jars that executor processes run
    */
   public static SparkPeftProcess start(Path scratch, String... args) {
-    return startMain(scratch, Main.class, args);
+    return start(scratch, List.of(BRIEFLY), Main.class, args);
   }
 
-  /** Likewise, for a run of seconds that computes little: code is compiled quickly and once. */
-  public static SparkPeftProcess startBriefly(Path scratch, String... args) {
-    return start(scratch, List.of("-XX:TieredStopAtLevel=1"), Main.class, args);
+  /** Likewise, for a run whose own code should be fast. */
+  public static SparkPeftProcess startLong(Path scratch, String... args) {
+    return start(scratch, List.of(), Main.class, args);
   }
 
   /** Starts another main class likewise. */
   public static SparkPeftProcess startMain(Path scratch, Class<?> main, String... args) {
-    return start(scratch, List.of(), main, args);
+    return start(scratch, List.of(BRIEFLY), main, args);
   }
 
   private static SparkPeftProcess start(

@@ -90,8 +90,8 @@ public record NativeLibraries(String folder, boolean cuda, boolean seesGpu) {
   }
 
   /**
-   * Which libraries this JVM will load, found without loading them: their version, build and where
-   * they come from.
+   * Which libraries this JVM will load, found without loading them: their build and where they come
+   * from.
    *
    * @param variables environment variables
    */

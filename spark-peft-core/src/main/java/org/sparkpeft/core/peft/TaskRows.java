@@ -4,10 +4,29 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.types.Shape;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
+import org.sparkpeft.core.error.DataException;
+import org.sparkpeft.core.model.ModelInput;
 
-/** Low-rank products with factors that each example has for itself. */
+/** What methods with tasks have in common: whose row is whose, and each example's own factors. */
 public final class TaskRows {
   private TaskRows() {}
+
+  /**
+   * The task of an example, from 0.
+   *
+   * @param tasks number of tasks of the adapter
+   * @param setting what this number is called in the method's configuration
+   * @throws DataException if the adapter has no such task
+   */
+  public static int task(ModelInput batch, int row, int tasks, String setting) {
+    int task = batch.task(row);
+    if (task < 0 || task >= tasks) {
+      throw new DataException(
+          "an example is of task %d; the adapter has tasks 0..%d; set %s to at least %d"
+              .formatted(task, tasks - 1, setting, task + 1));
+    }
+    return task;
+  }
 
   /**
    * {@code scale (x down) up} with each example's own factors. A layer may read several rows of an

@@ -18,7 +18,6 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.sparkpeft.core.data.Examples;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.io.ModelDirectory;
-import org.sparkpeft.core.model.InputForm;
 import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.peft.HeadOnlyConfig;
 import org.sparkpeft.core.peft.PeftMethod;
@@ -31,6 +30,7 @@ import org.sparkpeft.core.train.TaskConfig;
 import org.sparkpeft.core.train.TrainConfig;
 import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.vector.ParameterVector;
+import org.sparkpeft.tests.support.AnyExamples;
 import org.sparkpeft.tests.support.Project;
 import org.sparkpeft.tests.support.SharedBase;
 
@@ -97,22 +97,7 @@ class GradientCheckpointingTest {
 
   private static TokenExamples examples(TunableModel model) {
     Examples.Builder builder = Examples.builder();
-    for (int i = 0; i < 5; i++) {
-      Philox random = Philox.of(1, "checkpointing", i);
-      int[] text =
-          IntStream.range(0, 4 + i).map(t -> 5 + (int) (random.doubleAt(t) * 100)).toArray();
-      if (model.input().kind() == InputForm.Kind.IMAGE) {
-        int[] shape = model.input().shape().stream().mapToInt(Integer::intValue).toArray();
-        int size = IntStream.of(shape).reduce(1, (a, b) -> a * b);
-        builder.addMedia(random.gaussian(size, 1), shape, i % 3);
-      } else if (model.task().task().equals("text-generation")) {
-        builder.addTokenClasses(text, text);
-      } else if (model.task().labels().isEmpty()) {
-        builder.addTargets(text, text);
-      } else {
-        builder.addClass(text, i % 3);
-      }
-    }
+    AnyExamples.add(builder, model, "checkpointing", 5);
     return builder.build();
   }
 

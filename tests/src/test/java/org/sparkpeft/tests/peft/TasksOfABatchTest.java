@@ -19,7 +19,6 @@ import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.generate.Generated;
 import org.sparkpeft.core.generate.GenerationConfig;
 import org.sparkpeft.core.io.ModelDirectory;
-import org.sparkpeft.core.model.InputForm;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.train.AdapterStack;
@@ -31,6 +30,7 @@ import org.sparkpeft.core.train.TunableModel;
 import org.sparkpeft.core.train.TunedLanguageModel;
 import org.sparkpeft.core.vector.ParameterLayout;
 import org.sparkpeft.core.vector.ParameterVector;
+import org.sparkpeft.tests.support.AnyExamples;
 import org.sparkpeft.tests.support.Project;
 
 /** Examples of several tasks in one batch: each meets the weights of its own task alone. */
@@ -78,22 +78,7 @@ class TasksOfABatchTest {
     Examples.Builder builder = Examples.builder();
     for (int task : tasks) {
       builder.ofTask(task);
-      for (int i = 0; i < EACH; i++) {
-        Philox random = Philox.of(1, "tasks", i);
-        int[] text =
-            IntStream.range(0, 4 + i).map(t -> 5 + (int) (random.doubleAt(t) * 100)).toArray();
-        if (model.input().kind() == InputForm.Kind.IMAGE) {
-          int[] shape = model.input().shape().stream().mapToInt(Integer::intValue).toArray();
-          int size = IntStream.of(shape).reduce(1, (a, b) -> a * b);
-          builder.addMedia(random.gaussian(size, 1), shape, i % 3);
-        } else if (model.task().task().equals("text-generation")) {
-          builder.addTokenClasses(text, text);
-        } else if (model.task().labels().isEmpty()) {
-          builder.addTargets(text, text);
-        } else {
-          builder.addClass(text, i % 3);
-        }
-      }
+      AnyExamples.add(builder, model, "tasks", EACH);
     }
     return builder.build();
   }

@@ -14,7 +14,6 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
-import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.model.ModelInput;
 import org.sparkpeft.core.model.ModuleSpec;
@@ -265,16 +264,7 @@ public final class MtLora implements PeftMethod<MtLora.Config> {
       ModelInput batch = context.batch();
       float[] hot = new float[batch.size() * config.tasks()];
       for (int row = 0; row < batch.size(); row++) {
-        int task = batch.task(row);
-        if (task < 0 || task >= config.tasks()) {
-          throw new DataException(
-              "an example is of task "
-                  + task
-                  + "; the adapter has tasks 0.."
-                  + (config.tasks() - 1)
-                  + "; set tasks to at least "
-                  + (task + 1));
-        }
+        int task = TaskRows.task(batch, row, config.tasks(), "tasks");
         hot[row * config.tasks() + task] = 1;
       }
       return context.manager().create(hot, new Shape(batch.size(), config.tasks()));

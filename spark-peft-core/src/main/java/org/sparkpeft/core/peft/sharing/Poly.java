@@ -11,7 +11,6 @@ import java.util.OptionalInt;
 import java.util.SortedMap;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.error.ConfigException;
-import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.error.Problems;
 import org.sparkpeft.core.io.TensorData;
 import org.sparkpeft.core.model.ModelInput;
@@ -347,7 +346,8 @@ public final class Poly implements PeftMethod<Poly.Config> {
       long[] places = new long[batch.size() * width];
       for (int row = 0; row < batch.size(); row++) {
         for (int i = 0; i < width; i++) {
-          places[row * width + i] = (long) task(batch, row) * width + i;
+          places[row * width + i] =
+              (long) TaskRows.task(batch, row, config.nTasks(), "n_tasks") * width + i;
         }
       }
       NDArray index = context.manager().create(places);
@@ -359,20 +359,6 @@ public final class Poly implements PeftMethod<Poly.Config> {
           rows.getNDArrayInternal().sigmoid().reshape(batch.size(), splits, config.nSkills());
       NDArray sum = z.sum(new int[] {2}, true).add(context.manager().create(EPSILON));
       return z.div(sum).transpose(1, 0, 2);
-    }
-
-    private int task(ModelInput batch, int row) {
-      int task = batch.task(row);
-      if (task < 0 || task >= config.nTasks()) {
-        throw new DataException(
-            "an example is of task "
-                + task
-                + "; the adapter has tasks 0.."
-                + (config.nTasks() - 1)
-                + "; set n_tasks to at least "
-                + (task + 1));
-      }
-      return task;
     }
 
     /**

@@ -8,6 +8,7 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -35,6 +36,9 @@ import org.sparkpeft.core.vector.ParameterVector;
 class BaseFormTest {
   private static final PeftConfig LORA = PeftMethods.named("LORA").defaults();
   private static final ComputeDevice CPU = ComputeDevice.cpu();
+
+  /** Loads of which the median counts, since the compiler takes and frees memory meanwhile. */
+  private static final int TRIES = 5;
 
   @TempDir Path temp;
 
@@ -181,10 +185,16 @@ class BaseFormTest {
     assertThat(linear).isGreaterThan(13_000_000);
     Map<String, Long> activations = new TreeMap<>();
     for (String dtype : WeightForm.names()) {
-      long before = NativeMemory.bytesInUse().orElse(0);
-      try (TunableModel loaded =
-          TunableModel.load(model, task, LORA, CPU, WeightForm.named(dtype))) {
-        long taken = NativeMemory.bytesInUse().orElse(0) - before;
+      WeightForm form = WeightForm.named(dtype);
+      long[] taken = new long[TRIES];
+      for (int i = 0; i < TRIES; i++) {
+        long before = NativeMemory.bytesInUse().orElse(0);
+        try (TunableModel loaded = TunableModel.load(model, task, LORA, CPU, form)) {
+          taken[i] = NativeMemory.bytesInUse().orElse(0) - before;
+        }
+      }
+      Arrays.sort(taken);
+      try (TunableModel loaded = TunableModel.load(model, task, LORA, CPU, form)) {
         long bytes = loaded.baseBytes();
         switch (dtype) {
           case "float32" -> assertThat(bytes).isGreaterThan(4 * linear);
@@ -192,8 +202,8 @@ class BaseFormTest {
               assertThat(bytes - 2 * 2 * 256L * 512 - 4 * 9 * 512).isLessThan(6 * linear / 10);
           default -> assertThat(bytes).isBetween(2 * linear, 2 * linear + 1_000_000);
         }
-        if (before > 0) {
-          assertThat((double) taken).isCloseTo(bytes, within(8e6));
+        if (NativeMemory.bytesInUse().isPresent()) {
+          assertThat((double) taken[TRIES / 2]).as(dtype).isCloseTo(bytes, within(4e6));
           activations.put(dtype, TrainingMemory.activations(loaded, 4, false).orElseThrow());
         }
       }

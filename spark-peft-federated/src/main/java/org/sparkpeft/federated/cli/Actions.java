@@ -204,6 +204,7 @@ public interface Actions {
    *
    * @param texts texts given on the command line; empty when {@code data} is there
    * @param files images or recordings given on the command line, likewise
+   * @param taskName name of the task of texts or files; empty for the first
    * @param data rows to predict
    * @param out where rows with predictions are written, empty when {@code texts} are given
    */
@@ -211,6 +212,7 @@ public interface Actions {
       AdapterSource source,
       List<String> texts,
       List<String> files,
+      String taskName,
       Optional<InputData> data,
       String out,
       SparkConfig spark) {
@@ -237,6 +239,7 @@ public interface Actions {
    * @param model base model
    * @param adapter adapter on {@code model}; empty for the base alone
    * @param texts what to continue
+   * @param taskName name of their task; empty for the first
    * @param settings of {@code generation_config.json}, in place of the model's
    * @param maxLength tokens kept of a text
    * @param data rows to continue in place of {@code texts}
@@ -249,6 +252,7 @@ public interface Actions {
       String model,
       String adapter,
       List<String> texts,
+      String taskName,
       Map<String, Object> settings,
       int maxLength,
       Optional<InputData> data,

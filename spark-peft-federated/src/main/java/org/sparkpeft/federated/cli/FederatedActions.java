@@ -394,8 +394,8 @@ final class FederatedActions implements Actions {
       Predictions predictions = new Predictions(adapter);
       if (request.data().isEmpty()) {
         return request.files().isEmpty()
-            ? predictions.ofTexts(request.texts())
-            : predictions.ofFiles(spark.session(), request.files());
+            ? predictions.ofTexts(request.texts(), request.taskName())
+            : predictions.ofFiles(spark.session(), request.files(), request.taskName());
       }
       InputData input = request.data().get();
       Dataset<Row> rows =
@@ -460,7 +460,9 @@ final class FederatedActions implements Actions {
         request.run().isEmpty()
             ? TextGeneration.of(request.model(), request.adapter(), request.maxLength())
             : TextGeneration.of(TunedAdapter.read(Path.of(request.run(), "adapter")));
-    return request.proxy().map(proxy -> withProxy(model, proxy, request.maxLength())).orElse(model);
+    TextGeneration all =
+        request.proxy().map(proxy -> withProxy(model, proxy, request.maxLength())).orElse(model);
+    return request.taskName().isEmpty() ? all : all.ofTask(request.taskName());
   }
 
   private static TextGeneration withProxy(TextGeneration model, ProxyInput proxy, int maxLength) {

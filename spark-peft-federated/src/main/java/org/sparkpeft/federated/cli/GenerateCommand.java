@@ -78,6 +78,12 @@ final class GenerateCommand implements Command {
   private String textColumn = "";
 
   @Option(
+      names = "--task-name",
+      paramLabel = "NAME",
+      description = "Task of --text, for adapters trained with data.task (default: the first).")
+  private String taskName = "";
+
+  @Option(
       names = "--task-column",
       paramLabel = "COLUMN",
       description =
@@ -142,7 +148,9 @@ final class GenerateCommand implements Command {
   @Option(
       names = "--max-length",
       defaultValue = "512",
-      description = "Tokens kept of a text (default: ${DEFAULT-VALUE}).")
+      description =
+          "Tokens kept of a text, where neither a run nor the adapter says (default:"
+              + " ${DEFAULT-VALUE}).")
   private int maxLength;
 
   @Override
@@ -178,6 +186,11 @@ final class GenerateCommand implements Command {
             "--proxy",
             proxy,
             "needs --proxy-adapter, or --proxy-base for a model trained in full")
+        .require(
+            taskName.isEmpty() || data.isEmpty(),
+            "--task-name",
+            taskName,
+            "is for --text; name a --task-column of --data")
         .require(Double.isFinite(proxyAlpha), "--proxy-alpha", proxyAlpha, "must be finite")
         .require(!perplexity || data.isEmpty(), "--perplexity", data, "is for --text, not --data")
         .throwIfAny();
@@ -205,6 +218,7 @@ final class GenerateCommand implements Command {
                 Locations.resolve(directory, model, "--model"),
                 Locations.resolve(directory, adapter, "--adapter"),
                 texts,
+                taskName,
                 GenerateConfig.typed(settings),
                 maxLength,
                 rows,

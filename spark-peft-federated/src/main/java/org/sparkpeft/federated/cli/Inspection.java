@@ -31,6 +31,7 @@ import org.sparkpeft.core.peft.PeftConfig;
 import org.sparkpeft.core.peft.PeftMethod;
 import org.sparkpeft.core.peft.PeftMethods;
 import org.sparkpeft.core.peft.TargetModules;
+import org.sparkpeft.federated.client.TunedAdapter;
 import org.sparkpeft.federated.config.Recipe;
 import org.sparkpeft.federated.config.RecipeReader;
 import org.sparkpeft.merge.adapter.AdapterFile;
@@ -147,6 +148,7 @@ final class Inspection {
                 sheet.add(field.getKey(), JSON.convertValue(value, Object.class));
               }
             });
+    TunedAdapter.about(folder).forEach((key, value) -> sheet.add("spark_peft." + key, value));
     Tensors.of(adapter.tensors().values()).addTo(sheet, listTensors);
     return sheet.outcome();
   }

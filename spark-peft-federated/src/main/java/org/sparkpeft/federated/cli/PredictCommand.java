@@ -27,10 +27,7 @@ final class PredictCommand implements Command {
   @Mixin private AdapterOptions adapter = new AdapterOptions();
   @Mixin private DataOptions data = new DataOptions();
 
-  @Option(
-      names = "--text",
-      paramLabel = "TEXT",
-      description = "A text, of the first task where the adapter has several; repeatable.")
+  @Option(names = "--text", paramLabel = "TEXT", description = "A text; repeatable.")
   private List<String> texts = new ArrayList<>();
 
   @Option(
@@ -38,6 +35,13 @@ final class PredictCommand implements Command {
       paramLabel = "FILE",
       description = "An image or a WAV file; repeatable.")
   private List<String> files = new ArrayList<>();
+
+  @Option(
+      names = "--task-name",
+      paramLabel = "NAME",
+      description =
+          "Task of --text or --file, for adapters trained with data.task (default: the first).")
+  private String taskName = "";
 
   @Option(
       names = {"--text-column", "--image-column", "--audio-column"},
@@ -67,6 +71,11 @@ final class PredictCommand implements Command {
             "--out",
             out.isEmpty() ? "nothing" : out,
             data.given() ? "--data needs a place for its predictions" : "belongs to --data")
+        .require(
+            taskName.isEmpty() || !data.given(),
+            "--task-name",
+            taskName,
+            "is for --text and --file; name a --task-column of --data")
         .throwIfAny();
     AdapterSource source = adapter.source(directory);
     return context
@@ -76,6 +85,7 @@ final class PredictCommand implements Command {
                 source,
                 texts,
                 files.stream().map(file -> Locations.resolve(directory, file, "--file")).toList(),
+                taskName,
                 data.input(directory, source, inputColumn, ""),
                 Locations.resolve(directory, out, "--out"),
                 adapter.spark(source)));

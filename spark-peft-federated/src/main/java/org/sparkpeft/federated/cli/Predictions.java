@@ -32,14 +32,18 @@ final class Predictions {
     this.task = adapter.runtime().task();
   }
 
-  /** One line a text: label and probability, or the value. */
-  Outcome ofTexts(List<String> texts) {
-    return of("text", texts, PredictionJob.logits(texts, adapter));
+  /**
+   * One line a text: label and probability, or the value.
+   *
+   * @param taskName name of their task; empty for the first
+   */
+  Outcome ofTexts(List<String> texts, String taskName) {
+    return of("text", texts, PredictionJob.logits(texts, taskName, adapter));
   }
 
   /** The same for files of images or sound. */
-  Outcome ofFiles(SparkSession spark, List<String> files) {
-    return of("file", files, PredictionJob.logitsOfFiles(spark, files, adapter));
+  Outcome ofFiles(SparkSession spark, List<String> files, String taskName) {
+    return of("file", files, PredictionJob.logitsOfFiles(spark, files, taskName, adapter));
   }
 
   private Outcome of(String what, List<String> inputs, float[][] logits) {

@@ -49,6 +49,13 @@ final class ValidationOptions {
   private Optional<String> label = Optional.empty();
 
   @Option(
+      names = "--task-column",
+      paramLabel = "COLUMN",
+      description =
+          "Column of the task, for adapters trained with data.task (default: none, the first task).")
+  private String taskColumn = "";
+
+  @Option(
       names = "--head",
       paramLabel = "DIR",
       description = "Adapter whose task head and labels are used (default: the result's own).")
@@ -86,6 +93,7 @@ final class ValidationOptions {
         || !options.isEmpty()
         || text.isPresent()
         || label.isPresent()
+        || !taskColumn.isEmpty()
         || !head.isEmpty()
         || !labels.isEmpty();
   }
@@ -118,6 +126,7 @@ final class ValidationOptions {
                     text.orElse(d.text()),
                     d.textPair(),
                     label.orElse(d.label()),
+                    taskColumn,
                     Locations.resolve(directory, head, "--head"),
                     labels,
                     d.task(),

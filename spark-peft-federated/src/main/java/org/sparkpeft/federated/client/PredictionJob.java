@@ -81,32 +81,51 @@ public final class PredictionJob {
 
   /** The logits of a few texts, of the first task where there are several, in this process. */
   public static float[][] logits(List<String> texts, StackedAdapters adapters) {
-    ExecutorRuntime.of(adapters.runtime()).textEncoder(); // refuses a model of something else
-    return logits(texts, MediaFiles.NONE, adapters);
+    return logits(texts, "", adapters);
   }
 
   /**
-   * The logits of a few images or recordings, of the first task where there are several, in this
-   * process.
+   * The logits of a few texts of one task, in this process.
+   *
+   * @param taskName name of the task; empty for the first
+   * @throws DataException if training had no such task
+   */
+  public static float[][] logits(List<String> texts, String taskName, StackedAdapters adapters) {
+    ExecutorRuntime.of(adapters.runtime()).textEncoder(); // refuses a model of something else
+    return logits(texts, taskName, MediaFiles.NONE, adapters);
+  }
+
+  /**
+   * The logits of a few images or recordings of one task, in this process.
    *
    * @param paths where they are
+   * @param taskName name of the task; empty for the first
+   * @throws DataException if one cannot be read, or training had no such task
    */
   public static float[][] logitsOfFiles(
-      SparkSession spark, List<String> paths, StackedAdapters adapters) {
+      SparkSession spark, List<String> paths, String taskName, StackedAdapters adapters) {
     if (!ModelConfig.isMedia(adapters.runtime().task().task())) {
       throw new ConfigException(
           "--file", "is for images and sound; this model reads text, give --text");
     }
-    return logits(paths, MediaFiles.absolute(spark), adapters);
+    return logits(paths, taskName, MediaFiles.absolute(spark), adapters);
   }
 
-  private static float[][] logits(List<String> inputs, MediaFiles files, StackedAdapters adapters) {
+  private static float[][] logits(
+      List<String> inputs, String taskName, MediaFiles files, StackedAdapters adapters) {
     ExecutorRuntime runtime = ExecutorRuntime.of(adapters.runtime());
-    RowReader reader = new RowReader(runtime.model().task().task(), List.of(), List.of(), files);
+    String task = runtime.model().task().task();
+    RowReader reader = new RowReader(task, List.of(), adapters.runtime().tasks(), files);
+    List<RawExample> examples =
+        inputs.stream()
+            .map(
+                input ->
+                    taskName.isEmpty()
+                        ? reader.unlabelled(input)
+                        : reader.unlabelled(input, taskName))
+            .toList();
     return new LocalTrainer(runtime.model(), TrainConfig.defaults())
-        .logits(
-            adapters.stack(),
-            runtime.encoder().unlabelled(inputs.stream().map(reader::unlabelled).toList()));
+        .logits(adapters.stack(), runtime.encoder().unlabelled(examples));
   }
 
   /** From rows to their logits; loads what that needs once. */

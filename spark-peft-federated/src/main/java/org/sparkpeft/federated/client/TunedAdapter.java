@@ -8,7 +8,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.stream.IntStream;
 import org.sparkpeft.core.data.Examples;
@@ -175,6 +177,16 @@ public record TunedAdapter(RuntimeSpec runtime, ParameterVector parameters) {
     TunableModel loaded = ExecutorRuntime.of(runtime).model();
     return new TunedAdapter(
         runtime.withState(loaded.importState(adapter)), loaded.importAdapter(adapter));
+  }
+
+  /** What {@code spark_peft.json} says; nothing where the folder has none. */
+  public static Map<String, Object> about(Path folder) {
+    Map<String, Object> all = new LinkedHashMap<>();
+    known(folder.resolve(FILE)).stream()
+        .flatMap(node -> node.properties().stream())
+        .forEach(
+            field -> all.put(field.getKey(), JSON.convertValue(field.getValue(), Object.class)));
+    return all;
   }
 
   private static Optional<JsonNode> known(Path file) {

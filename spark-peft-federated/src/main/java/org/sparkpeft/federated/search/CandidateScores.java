@@ -81,7 +81,7 @@ final class CandidateScores implements AutoCloseable {
             task.textPair(),
             "",
             task.label(),
-            "",
+            task.taskColumn(),
             runtime,
             MediaFiles.beside(spark, task.data(), task.format()));
     return new Tried(complete, runtime, shards);

@@ -384,6 +384,7 @@ class SparkPeftTest {
                     List.of("no", "yes")),
                 List.of(),
                 List.of(),
+                "",
                 Optional.of(
                     new InputData(
                         "hdfs://x/d.json", "json", Map.of(), "body", "", "", "label", "")),

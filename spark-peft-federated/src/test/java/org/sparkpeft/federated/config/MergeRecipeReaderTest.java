@@ -143,6 +143,7 @@ class MergeRecipeReaderTest {
                   text: x
                   text_pair: y
                   label: z
+                  task_column: w
                   head: h
                   labels: [p, q]
                   task: multi-label-classification
@@ -172,6 +173,7 @@ class MergeRecipeReaderTest {
                         "x",
                         "y",
                         "z",
+                        "w",
                         all.tasks().get(0).head(),
                         List.of("p", "q"),
                         "multi-label-classification",

@@ -17,6 +17,8 @@ import org.sparkpeft.core.error.Problems;
  * @param text column of the text
  * @param textPair column of a second text, for {@code sentence-embedding}
  * @param label column of the label
+ * @param taskColumn column of the task, for adapters trained with {@code data.task}; empty where
+ *     all is the first
  * @param head adapter whose task head and labels are used; empty takes the result's own head, and
  *     what the first adapter says of the task
  * @param labels class names in index order, where the adapter does not know them
@@ -31,6 +33,7 @@ public record SearchTask(
     String text,
     String textPair,
     String label,
+    String taskColumn,
     String head,
     List<String> labels,
     String task,
@@ -60,6 +63,7 @@ public record SearchTask(
         "",
         "label",
         "",
+        "",
         List.of(),
         "text-classification",
         "auto",
@@ -69,6 +73,17 @@ public record SearchTask(
   /** The same, read from elsewhere. */
   public SearchTask withPlaces(String newData, String newHead) {
     return new SearchTask(
-        newData, format, options, text, textPair, label, newHead, labels, task, pooling, maxLength);
+        newData,
+        format,
+        options,
+        text,
+        textPair,
+        label,
+        taskColumn,
+        newHead,
+        labels,
+        task,
+        pooling,
+        maxLength);
   }
 }

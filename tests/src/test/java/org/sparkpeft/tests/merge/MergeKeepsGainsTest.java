@@ -235,6 +235,7 @@ class MergeKeepsGainsTest {
               "text",
               "",
               "label",
+              "",
               EXPERTS.get(t).toString(),
               List.of(),
               task.task(),

@@ -173,6 +173,22 @@ class PeftTextGeneratorTest {
       assertThat(here.ofTask(other).continuations(List.of(text), settings).get(0))
           .isNotEqualTo(expected);
     }
+    assertThat(
+            Said.json(
+                    "generate",
+                    "--model",
+                    model(),
+                    "--adapter",
+                    adapter.toString(),
+                    "--text",
+                    TEXTS.get(0),
+                    "--task-name",
+                    "wild",
+                    "--generation",
+                    "max_new_tokens=8")
+                .at("/generated/0/generated/0")
+                .asText())
+        .isEqualTo(here.ofTask("wild").continuations(TEXTS, settings).get(0).get(0));
     assertThat(exactMatch(adapter, out, "--task-column", "mood"))
         .as("compared with what each task says")
         .isEqualTo(1);

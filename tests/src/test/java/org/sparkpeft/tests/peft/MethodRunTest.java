@@ -143,11 +143,24 @@ class MethodRunTest {
 
     assertThat(TunedAdapter.read(dir.resolve("adapter")).runtime().tasks())
         .containsExactly("plain", "turned");
+    assertThat(Said.json("inspect", dir.resolve("adapter").toString()).at("/spark_peft.tasks"))
+        .as("what --task-name and the column may say")
+        .hasToString("[\"plain\",\"turned\"]");
     List<String> run = List.of("--run", dir.toString());
     List<String> adapter = new ArrayList<>();
     adapter.addAll(List.of("--adapter", dir.resolve("adapter").toString()));
     adapter.addAll(List.of("--model", folder.resolve("model").toString()));
     assertThat(predicted(rows, run)).as("by the run's column").isEqualTo(accuracy(dir));
+    List<Row> same = spark.read().json(rows.toString()).limit(2).collectAsList();
+    for (Row row : same) {
+      assertThat(predicted(row.<String>getAs("text"), row.getAs("dialect"), run))
+          .isEqualTo(row.<String>getAs("label"));
+    }
+    assertThatThrownBy(() -> predicted("hello", "foreign", run))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("training had no task \"foreign\"");
+    assertThat(compressed(dir, rows)).as("all of the first task").isLessThanOrEqualTo(0.5);
+    assertThat(compressed(dir, rows, "--task-column", "dialect")).isGreaterThan(0.55);
     assertThat(predicted(rows, adapter)).as("all of the first task").isLessThanOrEqualTo(0.5);
     adapter.addAll(List.of("--task-column", "dialect"));
     Path strange = dialects("strange.jsonl", List.of("turned", "foreign"), 4);
@@ -238,6 +251,24 @@ class MethodRunTest {
       }
     }
     return Files.writeString(folder.resolve(name), lines.toString());
+  }
+
+  /** The label of a text of one task, by the command line. */
+  private static String predicted(String text, String task, List<String> adapter)
+      throws IOException {
+    List<String> args = new ArrayList<>(List.of("predict", "--text", text, "--task-name", task));
+    args.addAll(adapter);
+    return Said.json(args.toArray(String[]::new)).at("/predictions/0/prediction").asText();
+  }
+
+  /** The accuracy at which a compressed adapter is found on the command line. */
+  private static double compressed(Path run, Path rows, String... more) throws IOException {
+    List<String> args = new ArrayList<>(List.of("compress", "--density", "0.5"));
+    args.addAll(List.of("--adapter", run.resolve("adapter").toString()));
+    args.addAll(List.of("--out", dir().resolve("small.spft").toString()));
+    args.addAll(List.of("--search-data", rows.toString()));
+    args.addAll(List.of(more));
+    return Said.json(args.toArray(String[]::new)).get("score").asDouble();
   }
 
   /** The share of rows that a prediction on the command line gets right. */

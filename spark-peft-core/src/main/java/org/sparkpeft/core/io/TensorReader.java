@@ -7,6 +7,7 @@ import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
+import java.nio.IntBuffer;
 import java.nio.LongBuffer;
 import java.nio.ShortBuffer;
 import java.util.HashMap;
@@ -31,6 +32,9 @@ public final class TensorReader implements Closeable {
   private final long[] wide;
   private final LongBuffer wideLongs;
   private final FloatBuffer wideFloats;
+  private final IntBuffer wideInts;
+  private final int[] pairs;
+  private final int[] halves;
   private final int capacity;
   private final int aheadBytes;
 
@@ -62,9 +66,13 @@ public final class TensorReader implements Closeable {
     this.shorts = new short[capacity];
     this.packed = new long[capacity / 4];
     this.wide = new long[2 * packed.length];
-    ByteBuffer bridge = ByteBuffer.allocateDirect(8 * wide.length).order(ByteOrder.LITTLE_ENDIAN);
+    ByteBuffer bridge =
+        ByteBuffer.allocateDirect(Float.BYTES * capacity).order(ByteOrder.LITTLE_ENDIAN);
     this.wideLongs = bridge.asLongBuffer();
     this.wideFloats = bridge.asFloatBuffer();
+    this.wideInts = bridge.asIntBuffer();
+    this.pairs = new int[capacity / 2];
+    this.halves = new int[capacity / 2];
   }
 
   /**
@@ -84,6 +92,40 @@ public final class TensorReader implements Closeable {
         }
       }
       default -> Elements.toFloats(tensor.dtype(), bytes, into, 0);
+    }
+  }
+
+  /**
+   * Reads {@code count} elements of BF16, those at even places first, then those at odd places: in
+   * a third of the time, for who looks at each element by itself. {@link FloatWriter#encodeApart}
+   * takes them in this order.
+   *
+   * @param count an even number
+   */
+  public void readApart(StoredTensor tensor, long from, int count, float[] into) {
+    if (tensor.dtype() != DType.BF16 || count % 2 != 0) {
+      throw new IllegalArgumentException(
+          count + " elements of " + tensor.dtype() + " are no pairs");
+    }
+    fill(tensor, from, count);
+    int half = count / 2;
+    bytes.asIntBuffer().get(pairs, 0, half);
+    firstOfPairs(pairs, halves, half);
+    wideInts.put(0, halves, 0, half);
+    secondOfPairs(pairs, halves, half);
+    wideInts.put(half, halves, 0, half);
+    wideFloats.get(0, into, 0, count);
+  }
+
+  private static void firstOfPairs(int[] pairs, int[] halves, int n) {
+    for (int i = 0; i < n; i++) {
+      halves[i] = pairs[i] << 16;
+    }
+  }
+
+  private static void secondOfPairs(int[] pairs, int[] halves, int n) {
+    for (int i = 0; i < n; i++) {
+      halves[i] = pairs[i] & 0xffff0000;
     }
   }
 

@@ -64,6 +64,36 @@ class TensorReaderTest {
   }
 
   @Test
+  void pairsApartAreTheSameElements() {
+    float[] values = Philox.of(5, "reader").gaussian(1000, 1);
+    StoredTensor stored = tensor(model(DType.BF16, values), "b");
+    FloatWriter writer = new FloatWriter(DType.BF16, 64);
+    try (TensorReader reader = new TensorReader(64, 100)) {
+      for (int[] part : new int[][] {{0, 64}, {37, 62}, {998, 2}}) {
+        int n = part[1];
+        float[] ordered = new float[64];
+        reader.read(stored, part[0], n, ordered);
+        float[] apart = new float[64];
+        reader.readApart(stored, part[0], n, apart);
+        for (int i = 0; i < n; i++) {
+          assertThat(apart[i / 2 + i % 2 * (n / 2)]).isEqualTo(ordered[i]);
+          ordered[i] *= 1.1f;
+        }
+        for (int i = 0; i < n; i++) {
+          apart[i] *= 1.1f;
+        }
+        byte[] expected = new byte[2 * n];
+        writer.encode(ordered, n, "x").get(expected);
+        byte[] found = new byte[2 * n];
+        writer.encodeApart(apart, n, "x").get(found);
+        assertThat(found).isEqualTo(expected);
+      }
+      assertThatThrownBy(() -> reader.readApart(stored, 0, 3, new float[64]))
+          .isInstanceOf(IllegalArgumentException.class);
+    }
+  }
+
+  @Test
   void tensorsTakeTurns() {
     float[] values = Philox.of(4, "reader").gaussian(50, 1);
     SortedMap<String, StoredTensor> model = model(DType.F32, values);
@@ -132,6 +162,13 @@ class TensorReaderTest {
           assertThatThrownBy(() -> writer.encode(values, n, "x"))
               .isInstanceOf(DataException.class)
               .hasMessageContaining("a value of x is " + bad);
+          if (dtype == DType.BF16 && n % 2 == 0) {
+            assertThatThrownBy(() -> writer.encodeApart(values, n, "x"))
+                .isInstanceOf(DataException.class)
+                .hasMessageContaining("a value of x is " + bad);
+            values[at] = limit;
+            assertThat(writer.encodeApart(values, n, "x").remaining()).isEqualTo(2 * n);
+          }
         }
       }
     }

@@ -5,6 +5,7 @@ import java.nio.ByteOrder;
 import java.nio.FloatBuffer;
 import java.nio.IntBuffer;
 import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.vector.FiniteCheck;
 
 /**
@@ -27,6 +28,8 @@ public final class Block {
   private final int[] listed;
   private final float[] largest;
   private final float[] second;
+  private final int[] kept;
+  private int keptVectors;
   private long from;
   private int length;
 
@@ -47,12 +50,14 @@ public final class Block {
     this.listed = new int[capacity];
     this.largest = new float[capacity];
     this.second = new float[capacity + 1];
+    this.kept = new int[capacity];
   }
 
   /** Says which entries the arrays hold: {@code [from, from + length)} of the tensor. */
   public Block at(long newFrom, int newLength) {
     this.from = newFrom;
     this.length = newLength;
+    this.keptVectors = 0;
     return this;
   }
 
@@ -143,6 +148,20 @@ public final class Block {
   void fromBits(int vector) {
     asInts.put(0, bits, 0, length);
     asFloats.get(0, values[vector], 0, length);
+  }
+
+  /** For a step that adds 1 where it keeps an entry of its vector, and leaves zeros elsewhere. */
+  int[] countsOfKept() {
+    if (keptVectors == 0) {
+      Arrays.fill(kept, 0, length, 0);
+    }
+    keptVectors++;
+    return kept;
+  }
+
+  /** How many vectors have each entry, the others zeros there; null if not all steps counted. */
+  int @Nullable [] kept() {
+    return keptVectors == values.length ? kept : null;
   }
 
   int[] marks() {

@@ -40,6 +40,16 @@ record BlockPlan(
   }
 
   @Override
+  public boolean takesAnyOrder(long from, int n) {
+    for (VectorStep step : steps) {
+      if (!step.takesAnyOrder(from, n)) {
+        return false;
+      }
+    }
+    return true; // Combinations look at each entry by itself.
+  }
+
+  @Override
   public boolean wholeRows() {
     return steps.stream().anyMatch(VectorStep::wholeRows);
   }

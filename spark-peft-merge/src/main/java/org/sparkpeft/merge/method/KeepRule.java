@@ -44,11 +44,24 @@ public record KeepRule(int key, long tiesBefore) implements Serializable {
     zeroBelow(bits, split, n, key + 1);
   }
 
+  /** The same, and adds 1 to the counts of what is kept. */
+  void apply(int[] bits, int[] counts, int n, long from) {
+    int split = split(n, from);
+    zeroBelow(bits, counts, 0, split, key);
+    zeroBelow(bits, counts, split, n, key + 1);
+  }
+
   /** Sets to zero what is kept. */
   void drop(int[] bits, int n, long from) {
     int split = split(n, from);
     zeroFrom(bits, 0, split, key);
     zeroFrom(bits, split, n, key + 1);
+  }
+
+  /** Whether it is the same for all positions {@code [from, from + n)}. */
+  boolean isOne(long from, int n) {
+    int split = split(n, from);
+    return split == 0 || split == n;
   }
 
   private int split(int n, long from) {
@@ -59,6 +72,14 @@ public record KeepRule(int key, long tiesBefore) implements Serializable {
     for (int i = from; i < to; i++) {
       // All ones if the magnitude is at least the least: no branch to guess.
       bits[i] &= (least - 1 - (bits[i] & MAGNITUDE)) >> 31;
+    }
+  }
+
+  private static void zeroBelow(int[] bits, int[] counts, int from, int to, int least) {
+    for (int i = from; i < to; i++) {
+      int kept = (least - 1 - (bits[i] & MAGNITUDE)) >> 31;
+      bits[i] &= kept;
+      counts[i] -= kept;
     }
   }
 

@@ -48,10 +48,23 @@ public final class MagnitudeCounts implements Serializable {
   private final Window window;
   private final long[] bins;
   private long above;
+  private boolean finite = true;
+
+  /** What is to be added to {@link #above}, by places of a block. */
+  private int[] aboveAt = {};
+
+  /** Negative at places of a block where a value was not finite. */
+  private int[] finiteAt = {};
 
   public MagnitudeCounts(Window window) {
     this.window = window;
     this.bins = new long[window.bins()];
+  }
+
+  /** Whether all values that were counted here, other than in parts, are finite. */
+  public boolean areFinite() {
+    addUp();
+    return finite;
   }
 
   /** Counts the first {@code n} values. */
@@ -61,15 +74,18 @@ public final class MagnitudeCounts implements Serializable {
     int span = high - low;
     int shift = window.shift();
     int more = 0;
+    int bad = 0;
     for (int i = 0; i < n; i++) {
       int key = Float.floatToRawIntBits(values[i]) & KeepRule.MAGNITUDE;
       more += (high - key) >>> 31;
+      bad += (KeepRule.INFINITY - 1 - key) >>> 31;
       int at = key - low;
       if (Integer.compareUnsigned(at, span) <= 0) {
         bins[at >>> shift]++;
       }
     }
     above += more;
+    finite &= bad == 0;
   }
 
   /**
@@ -84,7 +100,14 @@ public final class MagnitudeCounts implements Serializable {
     }
     int[] bits = block.toBits(vector);
     int[] outside = block.marks();
-    above += compare(bits, window.low(), window.high(), outside, n);
+    if (aboveAt.length < n) {
+      addUp();
+      aboveAt = new int[n];
+      finiteAt = new int[n];
+    }
+    compare(bits, window.low(), window.high(), outside, n);
+    addAbove(bits, window.high(), aboveAt, n);
+    markInfinite(bits, finiteAt, n);
     int quarter = n / 4;
     int[] all = block.signs();
     andQuarters(outside, quarter, all);
@@ -101,17 +124,32 @@ public final class MagnitudeCounts implements Serializable {
     }
   }
 
-  /** Makes {@code outside} negative for what is not in the window; gives how many lie above it. */
-  private static int compare(int[] bits, int low, int high, int[] outside, int n) {
+  /** Makes {@code outside} negative for what is not in the window. */
+  private static void compare(int[] bits, int low, int high, int[] outside, int n) {
     for (int i = 0; i < n; i++) {
       int key = bits[i] & KeepRule.MAGNITUDE;
       outside[i] = (key - low) | (high - key);
     }
-    int more = 0;
+  }
+
+  private static void addAbove(int[] bits, int high, int[] above, int n) {
     for (int i = 0; i < n; i++) {
-      more += (high - (bits[i] & KeepRule.MAGNITUDE)) >>> 31;
+      above[i] += (high - (bits[i] & KeepRule.MAGNITUDE)) >>> 31;
     }
-    return more;
+  }
+
+  private static void markInfinite(int[] bits, int[] finite, int n) {
+    for (int i = 0; i < n; i++) {
+      finite[i] |= KeepRule.INFINITY - 1 - (bits[i] & KeepRule.MAGNITUDE);
+    }
+  }
+
+  private void addUp() {
+    for (int i = 0; i < aboveAt.length; i++) {
+      above += aboveAt[i];
+      aboveAt[i] = 0;
+      finite &= finiteAt[i] >= 0;
+    }
   }
 
   private static void andQuarters(int[] outside, int quarter, int[] all) {
@@ -129,6 +167,7 @@ public final class MagnitudeCounts implements Serializable {
 
   /** The same counts for the way back from a task: without the empty bins. */
   public Part part() {
+    addUp();
     int filled = 0;
     for (long count : bins) {
       filled += count != 0 ? 1 : 0;
@@ -178,6 +217,7 @@ public final class MagnitudeCounts implements Serializable {
   }
 
   long above() {
+    addUp();
     return above;
   }
 

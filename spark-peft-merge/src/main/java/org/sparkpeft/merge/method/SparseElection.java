@@ -25,7 +25,8 @@ final class SparseElection {
       return false;
     }
     int[] listed = block.listed();
-    int count = list(secondLargest(block), n, listed);
+    int[] kept = block.kept();
+    int count = kept == null ? list(secondLargest(block), n, listed) : listSeveral(kept, n, listed);
     if (count > n / RATIO) {
       return false;
     }
@@ -79,6 +80,16 @@ final class SparseElection {
     for (int i = 0; i < n; i++) {
       listed[count] = i;
       count += -Float.floatToRawIntBits(values[i]) >>> 31;
+    }
+    return count;
+  }
+
+  /** Lists the entries that more than one vector has. */
+  private static int listSeveral(int[] kept, int n, int[] listed) {
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+      listed[count] = i;
+      count += (1 - kept[i]) >>> 31;
     }
     return count;
   }

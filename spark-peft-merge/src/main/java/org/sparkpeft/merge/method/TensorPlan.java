@@ -23,6 +23,14 @@ public interface TensorPlan extends Serializable {
     return this;
   }
 
+  /**
+   * Whether the entries of the block {@code [from, from + n)} may come in another order than the
+   * tensor's, since each is merged by itself and its place does not count.
+   */
+  default boolean takesAnyOrder(long from, int n) {
+    return false;
+  }
+
   /** Whether blocks must end at ends of rows. */
   boolean wholeRows();
 }

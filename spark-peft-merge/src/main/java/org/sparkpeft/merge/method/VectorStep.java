@@ -15,18 +15,33 @@ sealed interface VectorStep extends Serializable {
     return false;
   }
 
+  /** Whether places within {@code [from, from + n)} do not count. */
+  default boolean takesAnyOrder(long from, int n) {
+    return false;
+  }
+
   /** Nothing happens. */
   record None() implements VectorStep {
     @Override
     public void apply(Block block, int vector) {}
+
+    @Override
+    public boolean takesAnyOrder(long from, int n) {
+      return true;
+    }
   }
 
   /** The largest magnitudes stay. */
   record Keep(KeepRule rule) implements VectorStep {
     @Override
     public void apply(Block block, int vector) {
-      rule.apply(block.toBits(vector), block.length(), block.from());
+      rule.apply(block.toBits(vector), block.countsOfKept(), block.length(), block.from());
       block.fromBits(vector);
+    }
+
+    @Override
+    public boolean takesAnyOrder(long from, int n) {
+      return rule.isOne(from, n);
     }
   }
 
@@ -38,6 +53,11 @@ sealed interface VectorStep extends Serializable {
       rule.apply(bits, block.length(), block.from());
       outliers.drop(bits, block.length(), block.from());
       block.fromBits(vector);
+    }
+
+    @Override
+    public boolean takesAnyOrder(long from, int n) {
+      return rule.isOne(from, n) && outliers.isOne(from, n);
     }
   }
 

@@ -11,7 +11,6 @@ import java.util.Set;
 import java.util.SortedMap;
 import java.util.TreeMap;
 import java.util.TreeSet;
-import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.DType;
@@ -29,7 +28,6 @@ import org.sparkpeft.merge.storage.Storage;
  * forced to disk: after a power failure within the next minute, merge again.
  */
 public final class CheckpointMerge {
-  private static final Logger LOG = LoggerFactory.getLogger(CheckpointMerge.class);
 
   private final List<MergedTensor> tensors;
   private final MergeSettings settings;
@@ -74,7 +72,10 @@ public final class CheckpointMerge {
         }
       }
       if (open.size() < shards.size()) {
-        LOG.info("{} of {} files are there already", shards.size() - open.size(), shards.size());
+        // Not a constant: most merges have nothing to say, and logging takes half a second to
+        // start.
+        LoggerFactory.getLogger(CheckpointMerge.class)
+            .info("{} of {} files are there already", shards.size() - open.size(), shards.size());
       }
       requireSpace(folder, open);
       if (!open.isEmpty()) {
@@ -180,6 +181,7 @@ public final class CheckpointMerge {
             new PieceMerge.Task(
                 ready == null ? tensor : ready.tensor(),
                 ready == null ? null : ready.plan(),
+                ready != null && ready.finite(),
                 piece.from(),
                 piece.to(),
                 info.offset()));

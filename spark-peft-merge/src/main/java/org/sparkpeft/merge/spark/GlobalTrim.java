@@ -3,7 +3,6 @@ package org.sparkpeft.merge.spark;
 import java.io.Serializable;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Consumer;
 import java.util.function.LongConsumer;
 import org.sparkpeft.merge.method.Block;
 import org.sparkpeft.merge.method.KeepRule;
@@ -47,6 +46,7 @@ final class GlobalTrim {
   private final LongConsumer progress;
   private final Sampling sampling;
   private final ReadPlan plan;
+  private boolean sawAll;
 
   /**
    * @param tensors those that are merged, in layout order
@@ -81,7 +81,16 @@ final class GlobalTrim {
     return offsets[tensor];
   }
 
-  /** A rule for each vector, in positions of the whole vector. */
+  /** Whether {@link #rules} looked at all values, which then are finite. */
+  boolean sawAll() {
+    return sawAll;
+  }
+
+  /**
+   * A rule for each vector, in positions of the whole vector.
+   *
+   * @throws org.sparkpeft.core.error.DataException if a value it looks at is NaN or infinite
+   */
   List<KeepRule> rules() {
     List<Share> shares = tensors.get(0).shares();
     List<float[]> samples = sample(shares.size());
@@ -162,32 +171,47 @@ final class GlobalTrim {
       Selected selected = Selected.of(tensors, group);
       inputs.add(new CountInput(selected.tensors(), selected.pieces(), windows, plan));
     }
-    return workers.run(inputs, GlobalTrim::countPieces, progress);
+    List<List<MagnitudeCounts.Part>> parts = workers.run(inputs, GlobalTrim::countPieces, progress);
+    sawAll = true;
+    return parts;
   }
 
   private static List<MagnitudeCounts.Part> countPieces(CountInput input, LongConsumer progress) {
     List<MagnitudeCounts> counts = new ArrayList<>();
     input.windows.forEach(window -> counts.add(new MagnitudeCounts(window)));
-    forEachBlock(
-        input,
-        progress,
-        block -> {
-          for (int t = 0; t < counts.size(); t++) {
-            counts.get(t).add(block, t);
-          }
-        });
+    try (VectorReader reader = VectorReader.sequential(counts.size(), Block.USUAL, input.plan)) {
+      for (Piece piece : input.pieces) {
+        MergedTensor tensor = input.tensors.get(piece.tensor());
+        for (long at = piece.from(); at < piece.to(); at += Block.USUAL) {
+          int n = (int) Math.min(Block.USUAL, piece.to() - at);
+          count(reader.readInAnyOrder(tensor, at, n), counts);
+        }
+        progress.accept(piece.entries() * tensor.dtype().bytes());
+      }
+    }
+    if (!counts.stream().allMatch(MagnitudeCounts::areFinite)) {
+      requireFinite(input);
+    }
     return new ArrayList<>(counts.stream().map(MagnitudeCounts::part).toList());
   }
 
-  private static void forEachBlock(
-      CountInput input, LongConsumer progress, Consumer<Block> visitor) {
-    List<MergedTensor> tensors = input.tensors;
-    int vectors = tensors.get(0).sources().size();
-    try (VectorReader reader = VectorReader.sequential(vectors, Block.USUAL, input.plan)) {
+  private static void requireFinite(CountInput input) {
+    try (VectorReader reader =
+        VectorReader.sequential(input.windows.size(), Block.USUAL, input.plan)) {
       for (Piece piece : input.pieces) {
-        reader.forEach(tensors.get(piece.tensor()), piece.from(), piece.to(), Block.USUAL, visitor);
-        progress.accept(piece.entries() * tensors.get(piece.tensor()).dtype().bytes());
+        MergedTensor tensor = input.tensors.get(piece.tensor());
+        for (long at = piece.from(); at < piece.to(); at += Block.USUAL) {
+          reader.read(tensor, at, (int) Math.min(Block.USUAL, piece.to() - at));
+          reader.requireFinite(tensor);
+        }
       }
+    }
+    throw new IllegalStateException(CHANGED);
+  }
+
+  private static void count(Block block, List<MagnitudeCounts> counts) {
+    for (int t = 0; t < counts.size(); t++) {
+      counts.get(t).add(block, t);
     }
   }
 

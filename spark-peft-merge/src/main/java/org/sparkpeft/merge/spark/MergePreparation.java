@@ -34,8 +34,12 @@ final class MergePreparation {
     this.listener = listener;
   }
 
-  /** A tensor with its sources in merging order, and its plan. */
-  record Prepared(MergedTensor tensor, TensorPlan plan) {}
+  /**
+   * A tensor with its sources in merging order, and its plan.
+   *
+   * @param finite whether all values were looked at and are finite
+   */
+  record Prepared(MergedTensor tensor, TensorPlan plan, boolean finite) {}
 
   /** What a plan is made of, on whichever machine. */
   @SuppressWarnings("ArrayRecordComponent") // Travels, is never compared.
@@ -69,6 +73,7 @@ final class MergePreparation {
     }
     List<KeepRule> trims = List.of();
     long[] offsets = new long[merged.size()];
+    boolean finite = false;
     if (method.trimsGlobally()) {
       GlobalTrim trim =
           new GlobalTrim(
@@ -79,6 +84,7 @@ final class MergePreparation {
               reading,
               bytes -> listener.progress("selecting", Math.min(bytes, total), total));
       trims = trim.rules();
+      finite = trim.sawAll();
       offsets = IntStream.range(0, offsets.length).mapToLong(trim::offset).toArray();
     }
     long[] identities =
@@ -97,7 +103,7 @@ final class MergePreparation {
             inputs, MergePreparation::plan, bytes -> listener.progress("planning", bytes, total));
     for (int i = 0; i < plans.size(); i++) {
       MergedTensor tensor = inputs.get(i).tensor();
-      prepared.put(tensor.name(), new Prepared(tensor, plans.get(i)));
+      prepared.put(tensor.name(), new Prepared(tensor, plans.get(i), finite));
     }
     return prepared;
   }

@@ -103,6 +103,16 @@ public record MergedTensor(
     return inputs;
   }
 
+  /** Whether sources and base are stored as BF16, and nothing comes with their entries. */
+  boolean isAllBf16() {
+    for (StoredTensor source : sources) {
+      if (source.dtype() != DType.BF16) {
+        return false;
+      }
+    }
+    return evidence.isEmpty() && (base == null || base.dtype() == DType.BF16);
+  }
+
   /** Number of entries. */
   public long elements() {
     return sources.get(0).elements();

@@ -4,6 +4,7 @@ import java.io.IOException;
 import java.io.Serializable;
 import java.util.function.LongConsumer;
 import org.jspecify.annotations.Nullable;
+import org.sparkpeft.core.io.DType;
 import org.sparkpeft.core.io.FloatWriter;
 import org.sparkpeft.core.io.StoredTensor;
 import org.sparkpeft.core.io.TensorReader;
@@ -20,9 +21,16 @@ final class PieceMerge {
    *
    * @param tensor what of
    * @param plan how; null if it is copied
+   * @param finite whether all values are known to be finite
    * @param position where the tensor starts in the file
    */
-  record Task(MergedTensor tensor, @Nullable TensorPlan plan, long from, long to, long position)
+  record Task(
+      MergedTensor tensor,
+      @Nullable TensorPlan plan,
+      boolean finite,
+      long from,
+      long to,
+      long position)
       implements Serializable {}
 
   /** Checksum of the bytes a piece wrote, at {@code position} of the file. */
@@ -56,13 +64,21 @@ final class PieceMerge {
     try (VectorReader vectors = VectorReader.sequential(tensor.sources().size(), step, reading)) {
       for (long at = task.from(); at < task.to(); at += step) {
         int n = (int) Math.min(step, task.to() - at);
-        Block block = vectors.read(tensor, at, n);
-        vectors.requireFinite(tensor);
+        Block block =
+            tensor.dtype() == DType.BF16 && plan.takesAnyOrder(at, n)
+                ? vectors.readInAnyOrder(tensor, at, n)
+                : vectors.read(tensor, at, n);
+        if (!task.finite()) {
+          vectors.requireFinite(tensor);
+        }
         plan.merge(block, out);
         if (tensor.base() != null) {
           add(out, vectors.base(), n);
         }
-        output.put(writer.encode(out, n, tensor.name()));
+        output.put(
+            vectors.isApart()
+                ? writer.encodeApart(out, n, tensor.name())
+                : writer.encode(out, n, tensor.name()));
       }
     }
   }

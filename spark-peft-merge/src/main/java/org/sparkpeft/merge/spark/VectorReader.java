@@ -18,6 +18,7 @@ final class VectorReader implements Closeable {
   private final float[] scratch;
   private final int ahead;
   private TensorReader[] evidenceReaders = {};
+  private boolean apart;
 
   private VectorReader(int vectors, int capacity, int ahead) {
     this.readers = new TensorReader[vectors + 1];
@@ -53,13 +54,35 @@ final class VectorReader implements Closeable {
     return base;
   }
 
+  /** Reads entries in the tensor's order. */
   Block read(MergedTensor tensor, long from, int n) {
+    return read(tensor, from, n, false);
+  }
+
+  /** Reads entries in the order that is sooner read, see {@link #isApart}. */
+  Block readInAnyOrder(MergedTensor tensor, long from, int n) {
+    return read(tensor, from, n, n % 2 == 0 && tensor.isAllBf16());
+  }
+
+  /**
+   * Whether the block that was read last, and what belongs to it of the base, is in the order of
+   * {@link TensorReader#readApart}, not in the tensor's.
+   */
+  boolean isApart() {
+    return apart;
+  }
+
+  private Block read(MergedTensor tensor, long from, int n, boolean placesApart) {
+    apart = placesApart;
     StoredTensor reference = tensor.base();
     if (reference != null) {
-      readers[readers.length - 1].read(reference, from, n, base);
+      read(readers.length - 1, reference, from, n, base);
     }
     for (int t = 0; t < tensor.sources().size(); t++) {
-      readVector(tensor, t, from, n, block.values(t), reference != null);
+      read(t, tensor.sources().get(t), from, n, block.values(t));
+      if (reference != null) {
+        subtract(block.values(t), base, n);
+      }
     }
     if (tensor.weighsEntries()) {
       readEvidence(tensor, from, n);
@@ -81,11 +104,11 @@ final class VectorReader implements Closeable {
     }
   }
 
-  private void readVector(
-      MergedTensor tensor, int t, long from, int n, float[] into, boolean minusBase) {
-    readers[t].read(tensor.sources().get(t), from, n, into);
-    if (minusBase) {
-      subtract(into, base, n);
+  private void read(int reader, StoredTensor tensor, long from, int n, float[] into) {
+    if (apart) {
+      readers[reader].readApart(tensor, from, n, into);
+    } else {
+      readers[reader].read(tensor, from, n, into);
     }
   }
 
@@ -99,10 +122,11 @@ final class VectorReader implements Closeable {
    * @throws DataException if a value of the block read last is NaN or infinite
    */
   void requireFinite(MergedTensor tensor) {
-    int t = block.firstNotFinite();
-    if (t < 0) {
+    if (block.firstNotFinite() < 0) {
       return;
     }
+    read(tensor, block.from(), block.length()); // places are those of the tensor now
+    int t = block.firstNotFinite();
     int at = FiniteCheck.firstBad(block.values(t), block.length(), scratch);
     StoredTensor source = tensor.sources().get(t);
     throw new DataException(

@@ -15,7 +15,6 @@ import org.apache.spark.SparkEnv;
 import org.apache.spark.api.java.JavaFutureAction;
 import org.apache.spark.api.java.JavaSparkContext;
 import org.apache.spark.util.LongAccumulator;
-import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import scala.reflect.ClassTag;
 
@@ -46,7 +45,6 @@ public interface Workers {
 
   /** See {@link #threads}. */
   final class Threads implements Workers {
-    private static final Logger LOG = LoggerFactory.getLogger(Threads.class);
     private static final int POLL_MILLIS = 100;
     private static final int STOP_SECONDS = 60;
     private final int count;
@@ -94,7 +92,8 @@ public interface Workers {
       pool.shutdownNow();
       try {
         if (!pool.awaitTermination(STOP_SECONDS, TimeUnit.SECONDS)) {
-          LOG.warn("a thread of the merge still works {} s after a failure", STOP_SECONDS);
+          LoggerFactory.getLogger(Threads.class)
+              .warn("a thread of the merge still works {} s after a failure", STOP_SECONDS);
         }
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();

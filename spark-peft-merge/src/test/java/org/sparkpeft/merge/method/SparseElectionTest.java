@@ -2,11 +2,14 @@ package org.sparkpeft.merge.method;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.sparkpeft.core.random.Philox;
+import org.sparkpeft.merge.compress.TopKSelection;
 
 /** Shortcuts of election and counting change no bit. */
 class SparseElectionTest {
@@ -81,6 +84,51 @@ class SparseElectionTest {
     return bits;
   }
 
+  /** Steps that trim count what they keep, and the election need not. */
+  @ParameterizedTest
+  @CsvSource({"2, 0.2", "3, 0.2", "3, 0.9"})
+  void whatTrimmingCountedGivesTheSameBits(int vectors, double density) {
+    double[] weights = new double[vectors];
+    Arrays.fill(weights, 1);
+    Block expected = block(vectors, 0.999, 4);
+    List<VectorStep> steps = new ArrayList<>();
+    for (int t = 0; t < vectors; t++) {
+      int[] kept = TopKSelection.indices(expected.values(t), 0, SIZE, (int) (density * SIZE));
+      float least = Float.MAX_VALUE;
+      for (int i : kept) {
+        least = Math.min(least, Math.abs(expected.values(t)[i]));
+      }
+      KeepRule rule = new KeepRule(Float.floatToRawIntBits(least), SIZE / 2 + 17);
+      rule.apply(expected.values(t), SIZE, 0);
+      steps.add(new VectorStep.Keep(rule));
+    }
+    assertThat(expected.kept()).isNull();
+    float[] elected = new float[SIZE];
+    Combine.elect(expected, weights, factors(weights, 1), elected);
+    float[] found = new float[SIZE];
+    List<Double> each = Arrays.stream(weights).boxed().toList();
+    Block block = block(vectors, 0.999, 4);
+    new BlockPlan(steps, each, Combination.TIES, 1).merge(block, found);
+    assertThat(bits(found)).isEqualTo(bits(elected));
+  }
+
+  @Test
+  void valuesThatAreNotFiniteAreSeenWhereTheyAreCounted() {
+    MagnitudeCounts.Window some = MagnitudeCounts.Window.of(1 << 20, (1 << 20) + 9);
+    for (MagnitudeCounts.Window window : List.of(MagnitudeCounts.Window.FULL, some)) {
+      for (float bad : new float[] {Float.NaN, Float.NEGATIVE_INFINITY}) {
+        Block block = new Block(1, 9).at(0, 9);
+        MagnitudeCounts counts = new MagnitudeCounts(window);
+        block.values(0)[8] = -Float.MAX_VALUE;
+        counts.add(block, 0);
+        assertThat(counts.areFinite()).isTrue();
+        block.values(0)[3] = bad;
+        counts.add(block, 0);
+        assertThat(counts.areFinite()).isFalse();
+      }
+    }
+  }
+
   @Test
   void negativeZerosBecomePositive() {
     Block block = new Block(2, 8).at(0, 8);
@@ -104,6 +152,7 @@ class SparseElectionTest {
         MagnitudeCounts counted = new MagnitudeCounts(window);
         counted.add(block, 0);
         assertThat(counted.above()).isEqualTo(expected.above());
+        assertThat(counted.areFinite()).isTrue();
         for (int bin = 0; bin < window.bins(); bin++) {
           assertThat(counted.bin(bin)).as("bin " + bin).isEqualTo(expected.bin(bin));
         }

@@ -17,6 +17,7 @@ import org.apache.spark.api.java.JavaSparkContext;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.BFloat16;
@@ -113,6 +114,13 @@ class CheckpointMergeTest {
         Path out = folder.resolve("out" + dtype + piece);
         merge(base, models, method, DType.F32, out, piece, 1 << 30, Workers.threads(2));
         assertThat(Models.read(out)).as(dtype + " in pieces of " + piece).isEqualTo(expected);
+        Path halves = folder.resolve("halves" + dtype + piece);
+        merge(base, models, method, DType.BF16, halves, piece, 1 << 30, Workers.threads(2));
+        Path rounded = folder.resolve("rounded" + dtype + piece);
+        Models.write(rounded, expected.toArray(), DType.BF16);
+        assertThat(Models.read(halves))
+            .as(dtype + " to BF16 in pieces of " + piece)
+            .isEqualTo(Models.read(rounded));
       }
     }
   }
@@ -143,6 +151,32 @@ class CheckpointMergeTest {
                         Workers.spark(context)))
             .hasStackTraceContaining("only finite weights can be merged");
       }
+    }
+  }
+
+  /** TIES looks at all values before it merges any. */
+  @ParameterizedTest
+  @EnumSource(
+      value = DType.class,
+      names = {"F32", "BF16"})
+  void whereAValueIsNotFiniteIsSaid(DType dtype) {
+    Path base = Models.write(folder.resolve("base"), 0, dtype);
+    List<Path> bad = List.of(models(1, dtype).get(0), notFinite(dtype));
+    for (BlockwiseMethod method : List.of(new TaskArithmetic(1), Ties.defaults())) {
+      assertThatThrownBy(
+              () ->
+                  merge(
+                      base,
+                      bad,
+                      method,
+                      dtype,
+                      folder.resolve("out"),
+                      500,
+                      3000,
+                      Workers.threads(2)))
+          .isInstanceOf(DataException.class)
+          .hasMessageContaining("entry 600 of w minus the base is -Infinity")
+          .hasMessageContaining("only finite weights can be merged");
     }
   }
 

@@ -144,6 +144,7 @@ final class GlobalTrim {
         long from = at - offsets[tensor];
         int n = (int) Math.min(sampling.length(), tensors.get(tensor).elements() - from);
         Block block = reader.read(tensors.get(tensor), from, n);
+        reader.requireFinite(tensors.get(tensor));
         for (int t = 0; t < vectors; t++) {
           System.arraycopy(block.values(t), 0, samples.get(t), filled, n);
         }

@@ -1,13 +1,17 @@
 package org.sparkpeft.merge.spark;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.DType;
 import org.sparkpeft.core.vector.TaskVector;
 import org.sparkpeft.merge.method.KeepRule;
@@ -52,6 +56,28 @@ class GlobalTrimTest {
               .isEqualTo(Sparsify.trim(vector, shares.get(t).density()));
         }
       }
+    }
+  }
+
+  @Test
+  void aModelOfNaNsIsNamed() {
+    Path base = Models.write(folder.resolve("base"), 0, DType.BF16);
+    float[] values = new float[Models.LAYOUT.size()];
+    Arrays.fill(values, Float.NaN);
+    Path lost = Models.write(folder.resolve("lost"), values, DType.BF16);
+    List<Share> shares = List.of(new Share(1, 0.2, 0, 0), new Share(1, 0.2, 0, 0));
+    List<MergedTensor> tensors =
+        Models.tensors(base, List.of(lost, lost), Ties.defaults(), shares, DType.F32).stream()
+            .filter(tensor -> tensor.method() != null)
+            .toList();
+    for (GlobalTrim.Sampling sampling : List.of(NONE, SOME)) {
+      GlobalTrim trim =
+          new GlobalTrim(tensors, Workers.threads(1), 99, sampling, ReadPlan.LOCAL, bytes -> {});
+      assertThatThrownBy(trim::rules)
+          .isInstanceOf(DataException.class)
+          .hasMessageContaining("lost")
+          .hasMessageContaining("minus the base is NaN; only finite weights can be merged");
+      assertThat(trim.sawAll()).isFalse();
     }
   }
 }

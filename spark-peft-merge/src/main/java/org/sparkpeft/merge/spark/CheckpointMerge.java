@@ -28,7 +28,6 @@ import org.sparkpeft.merge.storage.Storage;
  * forced to disk: after a power failure within the next minute, merge again.
  */
 public final class CheckpointMerge {
-
   private final List<MergedTensor> tensors;
   private final MergeSettings settings;
   private final Workers workers;

@@ -144,8 +144,9 @@ class AdditiveMethodsTest {
 
   @Test
   void virtualTokensTakePositionsFromTheText() {
+    ModelDirectory model = bert();
     assertThatThrownBy(
-            () -> load(bert(), new PrefixTuning.Config(17, false, 0, "", List.of("classifier"))))
+            () -> load(model, new PrefixTuning.Config(17, false, 0, "", List.of("classifier"))))
         .isInstanceOf(ConfigException.class)
         .hasMessageContaining("32 positions")
         .hasMessageContaining("17 virtual tokens");

@@ -26,6 +26,12 @@ class GlobalTrimTest {
 
   @TempDir private Path folder;
 
+  private static List<MergedTensor> merged(Path base, List<Path> models, List<Share> shares) {
+    return Models.tensors(base, models, Ties.defaults(), shares, DType.F32).stream()
+        .filter(tensor -> tensor.method() != null)
+        .toList();
+  }
+
   @ParameterizedTest
   @EnumSource(
       value = DType.class,
@@ -37,10 +43,7 @@ class GlobalTrimTest {
             Models.write(folder.resolve("a"), 1, dtype),
             Models.write(folder.resolve("b"), 2, dtype));
     List<Share> shares = List.of(new Share(1, 0.2, 0, 0), new Share(1, 0.63, 0, 0));
-    List<MergedTensor> tensors =
-        Models.tensors(base, models, Ties.defaults(), shares, DType.F32).stream()
-            .filter(tensor -> tensor.method() != null)
-            .toList();
+    List<MergedTensor> tensors = merged(base, models, shares);
     for (GlobalTrim.Sampling sampling : List.of(NONE, SOME)) {
       for (long piece : new long[] {13, 1 << 20}) {
         List<Long> heard = new ArrayList<>();
@@ -66,10 +69,7 @@ class GlobalTrimTest {
     Arrays.fill(values, Float.NaN);
     Path lost = Models.write(folder.resolve("lost"), values, DType.BF16);
     List<Share> shares = List.of(new Share(1, 0.2, 0, 0), new Share(1, 0.2, 0, 0));
-    List<MergedTensor> tensors =
-        Models.tensors(base, List.of(lost, lost), Ties.defaults(), shares, DType.F32).stream()
-            .filter(tensor -> tensor.method() != null)
-            .toList();
+    List<MergedTensor> tensors = merged(base, List.of(lost, lost), shares);
     for (GlobalTrim.Sampling sampling : List.of(NONE, SOME)) {
       GlobalTrim trim =
           new GlobalTrim(tensors, Workers.threads(1), 99, sampling, ReadPlan.LOCAL, bytes -> {});

@@ -19,6 +19,8 @@ public final class ElementwiseKernels {
   /** Hold no tensors, so one of each serves every device; they live as long as the JVM. */
   private static final class Shared {
     static final ScriptKernel SILU = ScriptKernel.shared(ONE + "    return torch.silu(x)\n");
+    static final ScriptKernel COPY =
+        ScriptKernel.shared(ONE + "    return torch.clone(x, memory_format=0)\n");
     static final ScriptKernel GELU_TANH =
         ScriptKernel.shared(ONE + "    return torch.gelu(x, approximate=\"tanh\")\n");
     static final ScriptKernel ROTATE =
@@ -51,6 +53,11 @@ public final class ElementwiseKernels {
               + "))\n"
               + "    return torch.mul(torch.mul(x, scale), weight)\n");
     }
+  }
+
+  /** A copy, row-major. {@link NDArray#duplicate} is the same to everything but derivatives. */
+  public static NDArray copy(NDArray x) {
+    return Shared.COPY.run(x);
   }
 
   /** {@code x sigmoid(x)}. */

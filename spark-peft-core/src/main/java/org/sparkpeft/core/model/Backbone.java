@@ -88,6 +88,14 @@ public interface Backbone extends AutoCloseable {
   NDArray features(NDManager step, NDArray hidden, ModelInput input, Tuning tuning);
 
   /**
+   * What the head reads of an input: up to rounding the {@link #features} of what {@link #forward}
+   * returns. Where the head reads an encoder's first tokens alone, the last layer computes these
+   * alone, once it has the keys and values of all, so {@code tuning} must treat each token of a
+   * layer by itself.
+   */
+  NDArray read(NDManager step, ModelInput input, Tuning tuning);
+
+  /**
    * The head's outputs.
    *
    * @param features what {@link #features} returned

@@ -104,6 +104,14 @@ record EncoderArchitecture(EncoderFamily family, EncoderConfig config) implement
     }
 
     @Override
+    public NDArray read(Pass pass, ModelInput input) {
+      if (head.kind() != HeadConfig.Kind.SEQUENCE) {
+        return Network.super.read(pass, input);
+      }
+      return features(pass, encoder.forward(pass, Network.tokens(input), 1), input);
+    }
+
+    @Override
     public NDArray features(Pass pass, NDArray hidden, ModelInput input) {
       return switch (head.kind()) {
         case NONE, MEAN -> Pooling.mean(pass, hidden, Network.tokens(input));

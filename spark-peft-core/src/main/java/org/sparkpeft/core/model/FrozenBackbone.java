@@ -131,6 +131,15 @@ final class FrozenBackbone implements Backbone {
   }
 
   @Override
+  public NDArray read(NDManager step, ModelInput input, Tuning tuning) {
+    try {
+      return network.read(new Pass(step, tuning, KeyValueCache.NONE), input);
+    } finally {
+      Reference.reachabilityFence(this);
+    }
+  }
+
+  @Override
   public NDArray logits(NDArray features, Tuning tuning) {
     try {
       return network.logits(features, tuning);

@@ -109,6 +109,19 @@ record KwtModel(ModelSizes sizes, BlockConfig blocks, int frames, int features)
 
     @Override
     public NDArray hidden(Pass pass, ModelInput input) {
+      return blocks.forward(pass, embedded(pass, input), Visibility.ALL);
+    }
+
+    @Override
+    public NDArray read(Pass pass, ModelInput input) {
+      if (head.kind() != HeadConfig.Kind.SEQUENCE) {
+        return Network.super.read(pass, input);
+      }
+      NDArray first = blocks.first(pass, embedded(pass, input), pass.virtualTokens() + 1);
+      return features(pass, first, input);
+    }
+
+    private NDArray embedded(Pass pass, ModelInput input) {
       FrameBatch batch = Network.frames(input);
       if (batch.frames() != config.frames || batch.features() != config.features) {
         throw new DataException(
@@ -122,7 +135,7 @@ record KwtModel(ModelSizes sizes, BlockConfig blocks, int frames, int features)
       NDArray x = pass.linear(projection, values); // [batch, frames, hidden]
       NDArray first = tensor(pass, CLASS_TOKEN).broadcast(new Shape(batch.size(), 1, hidden));
       x = first.concat(x, 1).add(tensor(pass, POSITIONS)); // [batch, 1 + frames, hidden]
-      return blocks.forward(pass, pass.tuning().inputEmbeddings(x), Visibility.ALL);
+      return pass.tuning().inputEmbeddings(x);
     }
 
     private NDArray tensor(Pass pass, String path) {

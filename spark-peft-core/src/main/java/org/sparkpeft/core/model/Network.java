@@ -8,6 +8,11 @@ interface Network extends AutoCloseable {
   /** See {@link Backbone#forward}. */
   NDArray hidden(Pass pass, ModelInput input);
 
+  /** See {@link Backbone#read}. */
+  default NDArray read(Pass pass, ModelInput input) {
+    return features(pass, hidden(pass, input), input);
+  }
+
   /** See {@link Backbone#features}. */
   NDArray features(Pass pass, NDArray hidden, ModelInput input);
 

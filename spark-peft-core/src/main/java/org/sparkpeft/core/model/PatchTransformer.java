@@ -125,11 +125,24 @@ record PatchTransformer(
 
     @Override
     public NDArray hidden(Pass pass, ModelInput input) {
+      return pass.norm(norm, blocks.forward(pass, embedded(pass, input), Visibility.ALL));
+    }
+
+    @Override
+    public NDArray read(Pass pass, ModelInput input) {
+      if (head.kind() != HeadConfig.Kind.SEQUENCE) {
+        return Network.super.read(pass, input);
+      }
+      int count = pass.virtualTokens() + tokens.size();
+      NDArray first = blocks.first(pass, embedded(pass, input), count);
+      return features(pass, pass.norm(norm, first), input);
+    }
+
+    private NDArray embedded(Pass pass, ModelInput input) {
       NDArray patches = config.reader.read(pass.step(), config.patches, input);
       NDArray x = pass.linear(projection, patches); // [batch, patches, hidden]
       x = withTokens(pass, x).add(tensor(pass, positions)); // [batch, tokens, hidden]
-      x = blocks.forward(pass, pass.tuning().inputEmbeddings(x), Visibility.ALL);
-      return pass.norm(norm, x);
+      return pass.tuning().inputEmbeddings(x);
     }
 
     private NDArray withTokens(Pass pass, NDArray patches) {

@@ -4,6 +4,7 @@ import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.index.NDIndex;
 import ai.djl.ndarray.types.Shape;
 import java.util.Arrays;
+import org.sparkpeft.core.engine.ElementwiseKernels;
 
 /** From the states of all tokens to what a head reads. */
 final class Pooling {
@@ -42,6 +43,20 @@ final class Pooling {
     }
     NDArray weights = pass.step().create(picked, new Shape(batch.size(), 1, width));
     return weights.batchMatMul(hidden).squeeze(1); // [batch, hidden]
+  }
+
+  /**
+   * The states of the first tokens, virtual ones included.
+   *
+   * @param hidden {@code [batch, virtual tokens + seq, hidden]}
+   * @return {@code [batch, count, hidden]}; {@code hidden} itself where there are no more
+   */
+  static NDArray first(NDArray hidden, int count) {
+    if (count >= hidden.getShape().get(1)) {
+      return hidden;
+    }
+    // A copy: products with a view have other bits where nothing is recorded.
+    return ElementwiseKernels.copy(hidden.get(new NDIndex(":, :" + count)));
   }
 
   /** The states of all tokens that have an id, {@code [batch, seq, hidden]}. */

@@ -151,6 +151,17 @@ final class PostNormEncoder {
    * @return {@code [batch, virtual tokens + seq, hidden]}; rows of padding mean nothing
    */
   NDArray forward(Pass pass, TokenBatch batch) {
+    return forward(pass, batch, Integer.MAX_VALUE);
+  }
+
+  /**
+   * The last hidden states of the first tokens; of all where the distance between tokens acts on
+   * the scores.
+   *
+   * @param count how many, virtual tokens included
+   * @return {@code [batch, count, hidden]}
+   */
+  NDArray forward(Pass pass, TokenBatch batch, int count) {
     NDManager step = pass.step();
     Tuning tuning = pass.tuning();
     NDArray x = pass.part(in -> embed(in.step(), batch, tuning)); // [batch, seq, hidden]
@@ -158,18 +169,29 @@ final class PostNormEncoder {
     int tokens = tuning.virtualTokens() + batch.width();
     PositionScores.Layers scores =
         positionScores.start(step, tuning, tokens, tuning.prefixLength() + tokens);
-    for (Layer layer : layers) {
-      x = pass.layer(x, (in, stream) -> after(in, layer, stream, scores, mask));
+    int last = positionScores == PositionScores.NONE ? layers.size() - 1 : layers.size();
+    for (int i = 0; i < layers.size(); i++) {
+      Layer layer = layers.get(i);
+      int wanted = i < last ? Integer.MAX_VALUE : count;
+      x = pass.layer(x, (in, stream) -> after(in, layer, stream, wanted, scores, mask));
     }
     return x;
   }
 
+  /** The stream after a layer, of its first tokens. */
   private NDArray after(
-      Pass pass, Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask) {
+      Pass pass,
+      Layer layer,
+      NDArray x,
+      int count,
+      PositionScores.Layers scores,
+      @Nullable NDArray mask) {
     Tuning tuning = pass.tuning();
-    NDArray heads = attend(pass, layer, x, scores, mask); // [batch, seq, hidden]
-    NDArray attended = tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, x, heads);
-    NDArray inner = pass.linear(layer.intermediate, attended); // [batch, seq, intermediate]
+    NDArray first = Pooling.first(x, count);
+    NDArray heads = attend(pass, layer, first, x, scores, mask); // [batch, count, hidden]
+    NDArray attended =
+        tuning.residual(layer.attentionOutput.path(), layer.attentionNorm, first, heads);
+    NDArray inner = pass.linear(layer.intermediate, attended); // [batch, count, intermediate]
     NDArray outer = pass.linear(layer.output, config.activation().apply(inner));
     return tuning.residual(layer.output.path(), layer.outputNorm, attended, outer);
   }
@@ -217,9 +239,18 @@ final class PostNormEncoder {
     return step.create(mask, new Shape(batch.size(), 1, 1, keys));
   }
 
+  /**
+   * @param first the tokens that attend
+   * @param x those that are attended to
+   */
   private NDArray attend(
-      Pass pass, Layer layer, NDArray x, PositionScores.Layers scores, @Nullable NDArray mask) {
-    NDArray q = pass.linear(layer.query, x); // [batch, seq, hidden]
+      Pass pass,
+      Layer layer,
+      NDArray first,
+      NDArray x,
+      PositionScores.Layers scores,
+      @Nullable NDArray mask) {
+    NDArray q = pass.linear(layer.query, first); // [batch, count, hidden]
     NDArray k = pass.linear(layer.key, x); // [batch, seq, hidden]
     NDArray v = pass.linear(layer.value, x); // [batch, seq, hidden]
     Tuning.KeyValue past = pass.past(layer.key.path(), k, v); // [batch, prefix + seq, hidden]
@@ -229,7 +260,7 @@ final class PostNormEncoder {
             ? attention.apply(q, past.keys(), past.values())
             : attention.apply(q, past.keys(), past.values(), added);
     heads = pass.tuning().attended(layer.key, layer.value, q, heads);
-    return pass.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
+    return pass.linear(layer.attentionOutput, heads); // [batch, count, hidden]
   }
 
   private static @Nullable NDArray sum(@Nullable NDArray scores, @Nullable NDArray mask) {

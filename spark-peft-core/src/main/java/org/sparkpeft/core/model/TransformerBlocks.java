@@ -116,30 +116,47 @@ final class TransformerBlocks implements AutoCloseable {
 
   /** The same with something between the blocks of each layer. */
   NDArray forward(Pass pass, NDArray x, Visibility visible, Between between) {
+    return forward(pass, x, visible, between, Integer.MAX_VALUE);
+  }
+
+  /**
+   * What the layers make of the first tokens, each of which sees all.
+   *
+   * @param x {@code [batch, seq, hidden]}
+   * @return {@code [batch, count, hidden]}
+   */
+  NDArray first(Pass pass, NDArray x, int count) {
+    return forward(pass, x, Visibility.ALL, (in, layer, stream) -> stream, count);
+  }
+
+  private NDArray forward(
+      Pass pass, NDArray x, Visibility visible, Between between, int lastCount) {
     NDArray stream = x;
     for (int i = 0; i < layers.size(); i++) {
       Layer layer = layers.get(i);
       int number = i;
+      int count = i < layers.size() - 1 ? Integer.MAX_VALUE : lastCount;
       stream =
           pass.layer(
               stream,
               (in, s) -> {
-                NDArray attended = attended(in, layer, s, visible);
+                NDArray attended = attended(in, layer, s, count, visible);
                 return fed(in, layer, between.apply(in, number, attended));
               });
     }
     return stream;
   }
 
-  /** The stream after the attention block. */
-  private NDArray attended(Pass pass, Layer layer, NDArray x, Visibility visible) {
+  /** The stream of the first tokens after the attention block. */
+  private NDArray attended(Pass pass, Layer layer, NDArray x, int count, Visibility visible) {
     String path = layer.attentionOutput.path();
+    NDArray first = Pooling.first(x, count);
     if (config.preNorm()) {
-      NDArray out = attend(pass, layer, pass.norm(layer.attentionNorm, x), visible);
-      return pass.tuning().residual(path, x, out);
+      NDArray out = attend(pass, layer, pass.norm(layer.attentionNorm, x), count, visible);
+      return pass.tuning().residual(path, first, out);
     }
-    NDArray out = attend(pass, layer, x, visible);
-    return pass.tuning().residual(path, layer.attentionNorm, x, out);
+    NDArray out = attend(pass, layer, x, count, visible);
+    return pass.tuning().residual(path, layer.attentionNorm, first, out);
   }
 
   /** The stream after the feed-forward block. */
@@ -150,16 +167,16 @@ final class TransformerBlocks implements AutoCloseable {
         : pass.tuning().residual(path, layer.outputNorm, x, feedForward(pass, layer, x));
   }
 
-  private NDArray attend(Pass pass, Layer layer, NDArray x, Visibility visible) {
-    NDArray q = pass.linear(layer.query, x); // [batch, seq, inner]
+  private NDArray attend(Pass pass, Layer layer, NDArray x, int count, Visibility visible) {
+    NDArray q = pass.linear(layer.query, Pooling.first(x, count)); // [batch, count, inner]
     Tuning.KeyValue past =
         pass.past(layer.key.path(), pass.linear(layer.key, x), pass.linear(layer.value, x));
     NDArray heads = visible.attend(attention, q, past);
-    return pass.linear(layer.attentionOutput, heads); // [batch, seq, hidden]
+    return pass.linear(layer.attentionOutput, heads); // [batch, count, hidden]
   }
 
   private NDArray feedForward(Pass pass, Layer layer, NDArray x) {
-    NDArray inner = pass.linear(layer.intermediate, x); // [batch, seq, intermediate]
+    NDArray inner = pass.linear(layer.intermediate, x); // [batch, count, intermediate]
     return pass.linear(layer.output, config.activation().apply(inner));
   }
 

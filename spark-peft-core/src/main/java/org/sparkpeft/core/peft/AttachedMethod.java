@@ -76,6 +76,16 @@ public interface AttachedMethod {
     return Optional.empty();
   }
 
+  /**
+   * Whether a token of a layer is treated by itself: what a modification of a linear layer, norm,
+   * block or attention makes of it follows from this token and what is the same for its whole text,
+   * not from its place or its neighbours. Of a last layer then only the tokens are computed that a
+   * head reads. Not so where the loss has a term of all tokens.
+   */
+  default boolean isTokenwise() {
+    return true;
+  }
+
   /** Positions of the model that go to virtual tokens or prefixes instead of text. */
   default int virtualTokens() {
     return 0;

@@ -34,7 +34,7 @@ record LoraForward(
     NDArray baseBias = bias == null ? layer.bias() : bias;
     NDArray dropped = dropout == null ? x : dropout.apply(x);
     if (magnitude == null) {
-      NDArray y = below.apply(layer.withBias(baseBias), x);
+      NDArray y = below.apply(bias == null ? layer : layer.withBias(bias), x);
       return withoutStart(y, x).addi(change(dropped));
     }
     Linear plain = layer.withBias(null);

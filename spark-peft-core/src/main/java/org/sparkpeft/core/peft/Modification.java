@@ -2,6 +2,7 @@ package org.sparkpeft.core.peft;
 
 import ai.djl.ndarray.NDArray;
 import java.util.function.UnaryOperator;
+import org.sparkpeft.core.engine.ElementwiseKernels;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.Linear;
@@ -56,7 +57,10 @@ public sealed interface Modification {
           (below, layer, x) -> {
             NDArray plain = below.apply(layer, x);
             LinearForward once =
-                (l, v) -> same(l, layer) && same(v, x) ? plain.duplicate() : below.apply(l, v);
+                (l, v) ->
+                    same(l, layer) && same(v, x)
+                        ? ElementwiseKernels.copy(plain)
+                        : below.apply(l, v);
             return mix(plain, change.apply(once, layer, x), weight);
           });
     }
@@ -122,7 +126,10 @@ public sealed interface Modification {
           (below, layer, ids) -> {
             NDArray plain = below.apply(layer, ids);
             EmbeddingForward once =
-                (l, v) -> same(l, layer) && same(v, ids) ? plain.duplicate() : below.apply(l, v);
+                (l, v) ->
+                    same(l, layer) && same(v, ids)
+                        ? ElementwiseKernels.copy(plain)
+                        : below.apply(l, v);
             return mix(plain, change.apply(once, layer, ids), weight);
           });
     }
@@ -150,7 +157,10 @@ public sealed interface Modification {
           (below, layer, x) -> {
             NDArray plain = below.apply(layer, x);
             NormForward once =
-                (l, v) -> same(l, layer) && same(v, x) ? plain.duplicate() : below.apply(l, v);
+                (l, v) ->
+                    same(l, layer) && same(v, x)
+                        ? ElementwiseKernels.copy(plain)
+                        : below.apply(l, v);
             return mix(plain, change.apply(once, layer, x), weight);
           });
     }
@@ -202,7 +212,10 @@ public sealed interface Modification {
           (below, input, output) -> {
             NDArray plain = below.apply(input, output);
             ResidualForward once =
-                (i, o) -> same(i, input) && same(o, output) ? plain.duplicate() : below.apply(i, o);
+                (i, o) ->
+                    same(i, input) && same(o, output)
+                        ? ElementwiseKernels.copy(plain)
+                        : below.apply(i, o);
             return mix(plain, change.apply(once, input, output), weight);
           });
     }

@@ -175,6 +175,11 @@ public final class AdapterStack {
     return layers.stream().filter(layer -> layer.weight() != 0).toList();
   }
 
+  /** Whether each treats every token by itself. */
+  boolean isTokenwise() {
+    return active().stream().allMatch(layer -> layer.model().method().isTokenwise());
+  }
+
   /** Positions of the model that go to virtual tokens or prefixes. */
   int virtualTokens() {
     return active().stream().mapToInt(layer -> layer.model().method().virtualTokens()).sum();

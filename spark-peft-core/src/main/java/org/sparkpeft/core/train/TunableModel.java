@@ -375,7 +375,7 @@ public final class TunableModel implements AutoCloseable {
     Map<String, NDArray> frozen = MethodTensors.load(manager, state);
     LoadedStack under = new LoadedStack(manager, below, saved.modules());
     return (step, views, batch, context) ->
-        outputs(step, batch.input(), tuning(views, frozen, under, context));
+        outputs(step, batch.input(), tuning(views, frozen, under, context), isTokenwise());
   }
 
   /** Why several clients cannot share a forward pass; empty if they can. */
@@ -429,6 +429,10 @@ public final class TunableModel implements AutoCloseable {
     return baseForm().type() == WeightForm.Type.NF4;
   }
 
+  private boolean isTokenwise() {
+    return method.isTokenwise() && below.isTokenwise();
+  }
+
   private boolean layersStandAlone() {
     return method.whyNotRecomputed().isEmpty()
         && below.active().stream().allMatch(layer -> layer.model().layersStandAlone());
@@ -467,7 +471,7 @@ public final class TunableModel implements AutoCloseable {
       all.addAll(under.modules());
       all.addAll(under.methods(context));
       all.addAll(method.modificationsByClient(new MethodTensors(views, frozen), rows, context));
-      return outputs(context.manager(), context.batch(), ModifiedForward.of(all));
+      return outputs(context.manager(), context.batch(), ModifiedForward.of(all), isTokenwise());
     };
   }
 
@@ -484,7 +488,7 @@ public final class TunableModel implements AutoCloseable {
     return (step, views, batch, context) -> {
       List<Modification> all = new ArrayList<>(loaded.modules());
       all.addAll(loaded.methods(context));
-      return outputs(step, batch.input(), ModifiedForward.of(all));
+      return outputs(step, batch.input(), ModifiedForward.of(all), adapters.isTokenwise());
     };
   }
 
@@ -503,9 +507,11 @@ public final class TunableModel implements AutoCloseable {
     return new TunedLanguageModel(this, adapters).generate(prompts, config, text);
   }
 
-  private Outputs outputs(NDManager step, ModelInput input, Tuning tuning) {
-    NDArray hidden = backbone.forward(step, input, tuning);
-    NDArray features = backbone.features(step, hidden, input, tuning);
+  private Outputs outputs(NDManager step, ModelInput input, Tuning tuning, boolean tokenwise) {
+    NDArray features =
+        tokenwise
+            ? backbone.read(step, input, tuning)
+            : backbone.features(step, backbone.forward(step, input, tuning), input, tuning);
     if (task.kind() == Task.SENTENCE_EMBEDDING) {
       return Outputs.of(unit(features));
     }
@@ -541,8 +547,7 @@ public final class TunableModel implements AutoCloseable {
 
   /** What the untrained encoder gives the head, {@code [batch, hidden]}. */
   NDArray fixedFeatures(NDManager step, ModelInput batch) {
-    NDArray hidden = backbone.forward(step, batch, Tuning.NONE);
-    return backbone.features(step, hidden, batch, Tuning.NONE);
+    return backbone.read(step, batch, Tuning.NONE);
   }
 
   /** The outputs for features as {@link #fixedFeatures} makes them. */

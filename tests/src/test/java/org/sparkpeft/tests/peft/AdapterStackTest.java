@@ -3,6 +3,7 @@ package org.sparkpeft.tests.peft;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
+import static org.assertj.core.api.Assertions.withinPercentage;
 
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -100,8 +101,13 @@ class AdapterStackTest {
   }
 
   private static LocalResult train(TunableModel model, ParameterVector start, int steps) {
+    return train(model, start, steps, "adamw", 2e-2);
+  }
+
+  private static LocalResult train(
+      TunableModel model, ParameterVector start, int steps, String optimizer, double rate) {
     int[] all = IntStream.range(0, EXAMPLES.size()).toArray();
-    return trainer(model, "adamw", 2e-2)
+    return trainer(model, optimizer, rate)
         .train(start, EXAMPLES, LocalPlan.alone(4), steps, update -> List.of(all));
   }
 
@@ -291,6 +297,40 @@ class AdapterStackTest {
     } finally {
       threads.shutdownNow();
     }
+  }
+
+  /** The gradient flows through what lies below, however strong that is. */
+  @ParameterizedTest
+  @ValueSource(strings = {"LORA", "VERA", "PFEIFFER", "BITFIT", "SSF", "HRA"})
+  void trainingAboveAWeightedAdapterHasTheLossesSlope(String type) {
+    TunableModel below = model(type, Map.of());
+    AdapterStack half =
+        AdapterStack.NONE.with("below", below, trained(below, 7)).withWeight("below", 0.5f);
+    TunableModel top = model("LORA", Map.of()).withAdapters(half);
+    float[] start = train(top, top.initialParameters(2), 3).parameters().toArray();
+    float[] after = step(top, start).parameters().toArray();
+    double square = 0;
+    for (int i = 0; i < start.length; i++) {
+      after[i] = start[i] - after[i]; // the gradient
+      square += (double) after[i] * after[i];
+    }
+    double slope = Math.sqrt(square);
+    double length = 1e-2;
+    double up = step(top, along(start, after, length / slope)).losses().get(0);
+    double down = step(top, along(start, after, -length / slope)).losses().get(0);
+    assertThat((up - down) / (2 * length)).isCloseTo(slope, withinPercentage(1));
+  }
+
+  private static LocalResult step(TunableModel model, float[] start) {
+    return train(model, ParameterVector.wrap(model.layout(), start), 1, "sgd", 1);
+  }
+
+  private static float[] along(float[] start, float[] direction, double by) {
+    float[] moved = start.clone();
+    for (int i = 0; i < moved.length; i++) {
+      moved[i] += (float) (by * direction[i]);
+    }
+    return moved;
   }
 
   @Test

@@ -135,6 +135,12 @@ public final class ConformerAdapter implements PeftMethod<ConformerAdapter.Confi
   private record Attached(Config config, List<Site> sites) implements AttachedMethod {
     private static final float EPSILON = 1e-5f;
 
+    /** Convolves over neighbours. */
+    @Override
+    public boolean isTokenwise() {
+      return false;
+    }
+
     @Override
     public Map<String, List<Integer>> shapes() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>();

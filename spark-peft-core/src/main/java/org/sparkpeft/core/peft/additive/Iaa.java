@@ -109,6 +109,12 @@ public final class Iaa implements PeftMethod<Iaa.Config> {
       return module.path() + ".iaa_gate";
     }
 
+    /** Hands states of all tokens from one layer to the next. */
+    @Override
+    public boolean isTokenwise() {
+      return false;
+    }
+
     @Override
     public Map<String, List<Integer>> shapes() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>(entry.shapes());

@@ -323,6 +323,12 @@ public final class LightPeft implements PeftMethod<LightPeft.Config> {
       return (float) (config.loraAlpha() / config.r());
     }
 
+    /** What a module changes is measured over all tokens. */
+    @Override
+    public boolean isTokenwise() {
+      return false;
+    }
+
     @Override
     public Map<String, List<Integer>> shapes() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>();

@@ -175,6 +175,12 @@ public final class Mola implements PeftMethod<Mola.Config> {
   }
 
   private record Attached(Config config, List<Site> sites) implements AttachedMethod {
+    /** The balance of the experts counts all tokens. */
+    @Override
+    public boolean isTokenwise() {
+      return false;
+    }
+
     @Override
     public Map<String, List<Integer>> shapes() {
       Map<String, List<Integer>> shapes = new LinkedHashMap<>();

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Times the same training with spark-peft and with torch, transformers and peft, in turns.
 
-Same model directory, LoRA targets and rank, batch, length, math threads, float32, optimiser
-(AdamW) and number of updates; no dropout on either side. Each turn runs `bin/spark-peft bench
+Same model directory, head (a classifier reads the first token through the model's pooler), LoRA
+targets and rank, batch, length, math threads, float32, optimiser (AdamW) and number of updates; no
+dropout on either side. Each turn runs `bin/spark-peft bench
 train` in a process of its own and then as many updates here. The ratio is that of the medians of
 all turns: above 1, spark-peft is faster.
 
@@ -101,11 +102,11 @@ class Python:
     def __init__(self, args):
         import torch
 
-        self.model, config, decoder = load(args, LABELS)
+        self.model, config, self.decoder = load(args, LABELS)
         self.model.train()
         torch.manual_seed(1)
         self.ids = torch.randint(0, config.vocab_size, (args.batch, args.length))
-        self.labels = self.ids if decoder else torch.arange(args.batch) % LABELS
+        self.labels = self.ids if self.decoder else torch.arange(args.batch) % LABELS
         tuned = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(tuned, lr=1e-4)
         self.tuned = tuned
@@ -143,6 +144,7 @@ def steps(args):
 
     names = ", ".join(targets(transformers.AutoConfig.from_pretrained(args.model)))
     python = Python(args)
+    head = [] if python.decoder else ["--set", "model.pooling=cls"]
     ours, theirs = [], []
     for turn in range(args.turns):
         row = spark_peft(
@@ -153,6 +155,7 @@ def steps(args):
             str(args.warmup),
             "--set",
             f"peft.target_modules=[{names}]",
+            *head,
         )
         ours.append(row["step_ms"])
         theirs.append(statistics.median(python.step() for _ in range(args.steps)))
@@ -213,6 +216,7 @@ def epochs(args):
             "run: {name: bench}\n"
             f"data: {{train: {data}, test: ''}}\n"
             "clients: {partition: iid, count: 1}\n"
+            "model: {pooling: cls}\n"
             "peft: {peft_type: LORA, target_modules: [query, value]}\n"
         )
         for turn in range(args.turns):

@@ -2,6 +2,7 @@ package org.sparkpeft.core.engine;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
+import java.util.Collections;
 
 /**
  * Multi-head attention as one fused call, {@code softmax(q kT / sqrt(d) + mask) v} for each head.
@@ -82,16 +83,16 @@ public final class AttentionKernel implements AutoCloseable {
   }
 
   private static String source(Form form, Mask mask) {
-    String split = "torch.transpose(torch.view(%s, [torch.size(%s, 0), -1, %d, %d]), 1, 2)";
+    String split = "torch.transpose(torch.view(q, [torch.size(q, 0), -1, %d, %d]), 1, 2)";
     int size = form.headSize();
     StringBuilder code = new StringBuilder();
     code.append("  def forward(self: __torch__.Kernel,\n    q: Tensor,\n    k: Tensor,\n")
         .append("    v: Tensor")
         .append(mask == Mask.GIVEN ? ",\n    mask: Tensor" : "")
         .append(") -> Tensor:\n");
-    line(code, "query = " + split.formatted("q", "q", form.heads(), size));
-    line(code, "key = " + shared(split.formatted("k", "k", form.keyHeads(), size), form));
-    line(code, "value = " + shared(split.formatted("v", "v", form.keyHeads(), size), form));
+    line(code, "query = " + split.formatted(form.heads(), size));
+    line(code, "key = " + shared("k", form));
+    line(code, "value = " + shared("v", form));
     if (form.softCap() == 0) {
       boolean usual = form.scale() == 1 / Math.sqrt(size);
       line(
@@ -133,10 +134,23 @@ public final class AttentionKernel implements AutoCloseable {
     code.append("    ").append(statement).append('\n');
   }
 
-  /** Repeats each key head for the query heads it serves. */
-  private static String shared(String heads, Form form) {
+  /**
+   * The heads of {@code k} or {@code v}, each repeated for the query heads it serves: by stacking,
+   * whose derivative adds whole tensors, where that of repeating sums over a dimension inside.
+   */
+  private static String shared(String name, Form form) {
     int times = form.heads() / form.keyHeads();
-    return times == 1 ? heads : "torch.repeat_interleave(%s, %d, 1)".formatted(heads, times);
+    String sizes = "[torch.size(%s, 0), -1, %d, %d]";
+    String heads =
+        "torch.view(%s, %s)"
+            .formatted(name, sizes.formatted(name, form.keyHeads(), form.headSize()));
+    if (times > 1) {
+      String copies = String.join(", ", Collections.nCopies(times, heads));
+      heads =
+          "torch.reshape(torch.stack([%s], 3), %s)"
+              .formatted(copies, sizes.formatted(name, form.heads(), form.headSize()));
+    }
+    return "torch.transpose(%s, 1, 2)".formatted(heads);
   }
 
   @Override

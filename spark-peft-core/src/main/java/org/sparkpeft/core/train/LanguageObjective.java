@@ -113,6 +113,18 @@ record LanguageObjective(boolean shifted, long maxScores) implements Objective {
   }
 
   @Override
+  public boolean isMean() {
+    return true;
+  }
+
+  @Override
+  public long terms(Outputs outputs, ExampleBatch batch) {
+    int width = (int) outputs.features().getShape().get(1);
+    long[] labels = labels(width, outputs.words(), batch);
+    return Arrays.stream(labels).filter(label -> label != TokenObjective.IGNORE).count();
+  }
+
+  @Override
   public Evaluation none() {
     return Evaluation.ofLanguage();
   }

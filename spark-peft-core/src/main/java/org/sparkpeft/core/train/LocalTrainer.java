@@ -2,7 +2,6 @@ package org.sparkpeft.core.train;
 
 import ai.djl.ndarray.NDArray;
 import ai.djl.ndarray.NDManager;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -10,16 +9,12 @@ import java.util.Optional;
 import java.util.TreeMap;
 import java.util.concurrent.CancellationException;
 import java.util.function.Function;
-import java.util.function.Predicate;
 import java.util.function.UnaryOperator;
 import org.sparkpeft.core.engine.ComputeDevice;
 import org.sparkpeft.core.engine.FlatParameters;
-import org.sparkpeft.core.engine.GradientScope;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.model.TokenExamples;
 import org.sparkpeft.core.peft.MethodState;
-import org.sparkpeft.core.peft.Probes;
-import org.sparkpeft.core.peft.StepObserver;
 import org.sparkpeft.core.peft.TuningContext;
 import org.sparkpeft.core.random.Philox;
 import org.sparkpeft.core.vector.ParameterVector;
@@ -135,90 +130,57 @@ public final class LocalTrainer {
       UpdateBatches batches) {
     requireLayout(start);
     long began = System.nanoTime();
-    FlatParameters flat = new FlatParameters(model.layout());
     ClientTraining training =
         new ClientTraining(model, config, start, examples, plan, updates, batches);
     Philox dropout = ClientTraining.random(plan).child(-1);
     model.device().bindThread();
-    try (NDManager manager = model.device().newManager()) {
-      NDManager frozen = manager.newSubManager();
-      UnaryOperator<BatchForward> judged = judged(manager);
-      BatchForward forward =
-          updates > updatesPerPass(examples.size()) && FixedFeatures.fit(model, examples.size())
-              ? FixedFeatures.of(model, examples, manager)
-              : judged.apply(model.forward(frozen));
+    boolean fixed =
+        updates > updatesPerPass(examples.size()) && FixedFeatures.fit(model, examples.size());
+    Function<NDManager, BatchForward> preparation =
+        fixed ? manager -> FixedFeatures.of(model, examples, manager) : model::forward;
+    try (BatchGradients gradients =
+        new BatchGradients(model, config, objective, this::judged, preparation, fixed)) {
       while (training.goesOn()) {
         List<int[]> group = training.begin();
-        flat.set(training.parameters());
+        gradients.set(training.parameters());
         Map<String, float[]> probes = new TreeMap<>();
         for (int micro = 0; micro < group.size(); micro++) {
-          ExampleBatch batch = model.batch(examples, group.get(micro), objective.pairs());
-          double loss =
-              addGradient(
-                  manager,
-                  flat,
-                  batch,
-                  forward,
+          BatchGradients.Seen seen =
+              gradients.add(
+                  examples,
+                  group.get(micro),
                   dropout.child(training.update()).child(micro),
                   1f / group.size(),
                   training.gradient(),
-                  Probing.of(training.observer(), training.update(), probes));
-          training.saw(loss, batch.positions());
+                  BatchGradients.Probing.of(training.observer(), training.update(), probes));
+          training.saw(seen.loss(), seen.tokens());
         }
         Optional<MethodState> changed = training.step(probes);
-        if (changed.isPresent()) {
-          frozen.close();
-          frozen = manager.newSubManager();
-          forward = judged.apply(model.withState(changed.get()).forward(frozen));
-        }
+        changed.ifPresent(state -> gradients.prepare(model.withState(state)::forward));
       }
     }
     return training.result(System.nanoTime() - began);
   }
 
   /**
-   * Which probes an update has and where their gradients go.
+   * The mean loss of a batch, whose gradient is added to {@code gradient}.
    *
-   * @param sums by probe; filled
+   * @param at the parameters
+   * @param preparation from an owner to a forward pass of the model
    */
-  record Probing(Predicate<String> wanted, Map<String, float[]> sums) {
-    static final Probing NONE = new Probing(name -> false, Map.of());
-
-    static Probing of(StepObserver observer, int update, Map<String, float[]> sums) {
-      return new Probing(name -> observer.wants(name, update), sums);
-    }
-  }
-
-  /** Adds {@code factor} times the batch's gradient to {@code sum} and returns the loss. */
-  double addGradient(
-      NDManager manager,
-      FlatParameters flat,
-      ExampleBatch batch,
-      BatchForward forward,
-      Philox random,
-      float factor,
-      float[] sum,
-      Probing probing) {
-    Probes probes = Probes.of(probing.wanted());
-    try (NDManager step = manager.newSubManager()) {
-      Map<String, NDArray> leaves = flat.leaves(step);
-      float value;
-      try (GradientScope scope = GradientScope.open(model.keeps(config.gradientCheckpointing()));
-          NDManager above = step.newSubManager()) {
-        List<NDArray> terms = new ArrayList<>();
-        TuningContext context = new TuningContext(step, true, random, batch.input(), probes, terms);
-        Outputs outputs = forward.outputs(step, leaves, batch, context);
-        outputs.features().attach(above);
-        NDArray loss = objective.loss(above, outputs, batch);
-        for (NDArray term : terms) {
-          loss = loss.add(term);
-        }
-        value = loss.getFloat();
-        scope.backward(loss, above);
-      }
-      flat.addGradients(leaves, factor, sum);
-      probes.addGradients(factor, probing.sums());
-      return value;
+  double loss(
+      float[] at,
+      TokenExamples examples,
+      int[] indices,
+      Function<NDManager, BatchForward> preparation,
+      float[] gradient) {
+    try (BatchGradients gradients =
+        new BatchGradients(model, config, objective, this::judged, preparation, false)) {
+      gradients.set(at);
+      Philox random = Philox.of(0, "one batch");
+      return gradients
+          .add(examples, indices, random, 1, gradient, BatchGradients.Probing.NONE)
+          .loss();
     }
   }
 

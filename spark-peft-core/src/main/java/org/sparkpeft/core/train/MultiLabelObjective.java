@@ -19,6 +19,11 @@ record MultiLabelObjective(int labels) implements Objective {
   }
 
   @Override
+  public boolean isMean() {
+    return true;
+  }
+
+  @Override
   public Evaluation none() {
     return Evaluation.ofLabels(labels);
   }

@@ -60,6 +60,23 @@ interface Objective {
     throw new UnsupportedOperationException("the outputs are judged at once");
   }
 
+  /**
+   * Whether the loss of a batch is a mean of terms that are each of one example, so that it follows
+   * from the losses of parts of the batch.
+   */
+  default boolean isMean() {
+    return false;
+  }
+
+  /**
+   * Number of terms that the loss of a batch is the mean of, where it {@linkplain #isMean is one}.
+   *
+   * @param outputs what the model returned for the batch
+   */
+  default long terms(Outputs outputs, ExampleBatch batch) {
+    return batch.size();
+  }
+
   /** A counter without any examples. */
   Evaluation none();
 

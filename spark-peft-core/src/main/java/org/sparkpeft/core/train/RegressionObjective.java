@@ -19,6 +19,11 @@ record RegressionObjective(int outputsPerExample) implements Objective {
   }
 
   @Override
+  public boolean isMean() {
+    return true;
+  }
+
+  @Override
   public Evaluation none() {
     return Evaluation.ofValues();
   }

@@ -18,6 +18,11 @@ record SoftmaxObjective(int classes) implements Objective {
   }
 
   @Override
+  public boolean isMean() {
+    return true;
+  }
+
+  @Override
   public Evaluation none() {
     return Evaluation.ofClasses(classes);
   }

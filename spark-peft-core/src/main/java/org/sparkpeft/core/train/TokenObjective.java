@@ -38,6 +38,22 @@ record TokenObjective(int classes) implements Objective {
   }
 
   @Override
+  public boolean isMean() {
+    return true;
+  }
+
+  @Override
+  public long terms(Outputs outputs, ExampleBatch batch) {
+    long counted = 0;
+    for (int row = 0; row < batch.size(); row++) {
+      for (int label : batch.tokenLabels(row, classes)) {
+        counted += label == IGNORE ? 0 : 1;
+      }
+    }
+    return counted;
+  }
+
+  @Override
   public Evaluation none() {
     return Evaluation.ofClasses(classes);
   }

@@ -429,7 +429,8 @@ public final class TunableModel implements AutoCloseable {
     return baseForm().type() == WeightForm.Type.NF4;
   }
 
-  private boolean isTokenwise() {
+  /** Whether all methods at work treat each token of a layer by itself. */
+  boolean isTokenwise() {
     return method.isTokenwise() && below.isTokenwise();
   }
 

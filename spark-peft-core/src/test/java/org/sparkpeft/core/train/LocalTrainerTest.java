@@ -3,7 +3,6 @@ package org.sparkpeft.core.train;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import ai.djl.ndarray.NDManager;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CancellationException;
@@ -17,7 +16,6 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.sparkpeft.core.engine.ComputeDevice;
-import org.sparkpeft.core.engine.FlatParameters;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.peft.HeadOnlyConfig;
 import org.sparkpeft.core.peft.LoraConfig;
@@ -141,20 +139,7 @@ class LocalTrainerTest {
 
   private static double loss(
       LocalTrainer trainer, float[] at, ListExamples examples, int[] indices, float[] gradient) {
-    FlatParameters flat = new FlatParameters(model.layout());
-    flat.set(at);
-    model.device().bindThread();
-    try (NDManager manager = model.device().newManager()) {
-      return trainer.addGradient(
-          manager,
-          flat,
-          ExampleBatch.of(examples, indices, false, model.padId()),
-          model.forward(manager),
-          Philox.of(9, "dropout"),
-          1,
-          gradient,
-          LocalTrainer.Probing.NONE);
-    }
+    return trainer.loss(at, examples, indices, model::forward, gradient);
   }
 
   @Test
@@ -165,31 +150,18 @@ class LocalTrainerTest {
     LocalTrainer trainer = new LocalTrainer(head, CONFIG);
     ParameterVector start = head.initialParameters(5);
     ListExamples examples = examples(1);
-    FlatParameters flat = new FlatParameters(head.layout());
-    flat.set(start.toArray());
     float[] direct = new float[start.size()];
     float[] kept = new float[start.size()];
     int[] indices = {5, 1, 60, 33};
-    head.device().bindThread();
-    try (NDManager manager = head.device().newManager()) {
-      ExampleBatch batch = ExampleBatch.of(examples, indices, false, head.padId());
-      Philox random = Philox.of(9, "dropout");
-      FixedFeatures features = FixedFeatures.of(head, examples, manager);
-      double loss =
-          trainer.addGradient(
-              manager,
-              flat,
-              batch,
-              head.forward(manager),
-              random,
-              1,
-              direct,
-              LocalTrainer.Probing.NONE);
-      assertThat(
-              trainer.addGradient(
-                  manager, flat, batch, features, random, 1, kept, LocalTrainer.Probing.NONE))
-          .isCloseTo(loss, Offset.offset(1e-6));
-    }
+    double loss = trainer.loss(start.toArray(), examples, indices, head::forward, direct);
+    assertThat(
+            trainer.loss(
+                start.toArray(),
+                examples,
+                indices,
+                manager -> FixedFeatures.of(head, examples, manager),
+                kept))
+        .isCloseTo(loss, Offset.offset(1e-6));
     assertThat(kept).usingComparatorWithPrecision(1e-6f).containsExactly(direct);
     assertThat(direct).isNotEqualTo(new float[direct.length]);
     LocalResult result = trainer.train(start, examples, plan(0, "a"));

@@ -15,7 +15,6 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import org.sparkpeft.core.engine.ComputeDevice;
-import org.sparkpeft.core.engine.FlatParameters;
 import org.sparkpeft.core.error.ConfigException;
 import org.sparkpeft.core.peft.LoraConfig;
 import org.sparkpeft.core.peft.PeftConfig;
@@ -221,24 +220,8 @@ class PreferenceTrainingTest {
 
   private static double loss(
       TunableModel model, float[] at, ListExamples examples, float[] gradient) {
-    Objective objective = model.task().kind().objective(model.task());
-    FlatParameters flat = new FlatParameters(model.layout());
-    flat.set(at);
-    model.device().bindThread();
-    try (NDManager manager = model.device().newManager()) {
-      return new LocalTrainer(model, CONFIG)
-          .addGradient(
-              manager,
-              flat,
-              model.batch(examples, new int[] {0, 1, 2, 3, 4}, true),
-              objective
-                  .judged(() -> model.forward(manager, AdapterStack.NONE))
-                  .apply(model.forward(manager)),
-              Philox.of(9, "unused"),
-              1,
-              gradient,
-              LocalTrainer.Probing.NONE);
-    }
+    return new LocalTrainer(model, CONFIG)
+        .loss(at, examples, new int[] {0, 1, 2, 3, 4}, model::forward, gradient);
   }
 
   @Test

@@ -12,8 +12,9 @@ import org.sparkpeft.core.error.ConfigException;
 
 /**
  * Where tensors live and how many threads one task's arithmetic may use. With one math thread the
- * same training gives the same bits on every run; with more, the engine's sums may be split
- * differently from run to run.
+ * same training gives the same bits on every run. So it does with more where {@link Cores} divide
+ * the work; where the engine divides single operations, sums may be split differently from run to
+ * run.
  *
  * @param address {@code cpu} or {@code cuda:N}
  * @param mathThreads threads for the operations of one task, 1..1024

@@ -35,19 +35,6 @@ public final class ElementwiseKernels {
             "  def forward(self: __torch__.Kernel,\n    x: Tensor,\n    places: Tensor,\n"
                 + "    values: Tensor) -> Tensor:\n"
                 + "    return torch.scatter_add(x, 0, places, values)\n");
-    static final Map<Float, ScriptKernel> LOW_RANKS = new ConcurrentHashMap<>();
-
-    static ScriptKernel lowRank(float scale) {
-      return ScriptKernel.shared(
-          "  def forward(self: __torch__.Kernel,\n    y: Tensor,\n    low: Tensor,\n"
-              + "    b: Tensor) -> Tensor:\n"
-              + "    sizes = [torch.size(y, 0), torch.size(b, 1), torch.size(b, 0)]\n"
-              + "    each = torch.expand(torch.t(b), sizes, implicit=False)\n"
-              + "    return torch.baddbmm_(y, low, each, beta=1, alpha="
-              + Float.toString(scale)
-              + ")\n");
-    }
-
     static final Map<Float, ScriptKernel> RMS_NORMS = new ConcurrentHashMap<>();
 
     /**
@@ -81,18 +68,6 @@ public final class ElementwiseKernels {
   /** {@code x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))}. */
   public static NDArray geluTanh(NDArray x) {
     return Shared.GELU_TANH.run(x);
-  }
-
-  /**
-   * Adds {@code scale low bt} to {@code y}, in place.
-   *
-   * @param y {@code [batch, seq, out]}; what it was computed from must not need its values
-   * @param low {@code [batch, seq, r]}
-   * @param b {@code [out, r]}
-   * @return {@code y}
-   */
-  public static NDArray addLowRank(NDArray y, NDArray low, NDArray b, float scale) {
-    return Shared.LOW_RANKS.computeIfAbsent(scale, Shared::lowRank).run(y, low, b);
   }
 
   /**

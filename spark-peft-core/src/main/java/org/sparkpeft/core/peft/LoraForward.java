@@ -3,7 +3,6 @@ package org.sparkpeft.core.peft;
 import ai.djl.ndarray.NDArray;
 import java.util.function.UnaryOperator;
 import org.jspecify.annotations.Nullable;
-import org.sparkpeft.core.engine.ElementwiseKernels;
 import org.sparkpeft.core.engine.Scalars;
 import org.sparkpeft.core.nn.Embedding;
 import org.sparkpeft.core.nn.Linear;
@@ -36,7 +35,7 @@ record LoraForward(
     NDArray dropped = dropout == null ? x : dropout.apply(x);
     if (magnitude == null) {
       NDArray y = below.apply(bias == null ? layer : layer.withBias(bias), x);
-      return changed(withoutStart(y, x), dropped);
+      return withoutStart(y, x).addi(change(dropped));
     }
     Linear plain = layer.withBias(null);
     NDArray base = withoutStart(below.apply(plain, x), x);
@@ -58,13 +57,6 @@ record LoraForward(
       return y;
     }
     return y.mul(magnitude.div(lengths(layer.weight().full(ids.getManager()), true)));
-  }
-
-  /** {@code y + s (B A x + bias)}, in place. */
-  private NDArray changed(NDArray y, NDArray x) {
-    return y.getShape().dimension() == 3 && biasOfB == null
-        ? ElementwiseKernels.addLowRank(y, Linear.of(x, a, null), b, site.scale())
-        : y.addi(change(x));
   }
 
   /** {@code s (B A x + bias)}. */

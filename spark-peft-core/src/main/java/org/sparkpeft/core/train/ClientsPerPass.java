@@ -18,7 +18,7 @@ public record ClientsPerPass(int number) implements Serializable {
   private static final int MOST = 64;
 
   /** Examples of 16 tokens from which on more save little on a processor. */
-  private static final int AUTO_ROWS = 32;
+  private static final int AUTO_ROWS = 64;
 
   public ClientsPerPass {
     if (number < 0 || number > MOST) {

@@ -24,7 +24,8 @@ import org.sparkpeft.core.vector.ParameterLayout;
  *
  * @param values the trained values in Java and in the engine's buffer, and with a proximal term
  *     where they started
- * @param gradients the sum over an update's batches, and the engine's of one batch
+ * @param gradients the sum over an update's batches, and the engine's of one batch; with several
+ *     cores each has the engine's and a sum of its own
  * @param moments what the optimiser remembers
  */
 public record TrainingMemory(long values, long gradients, long moments) {
@@ -47,9 +48,17 @@ public record TrainingMemory(long values, long gradients, long moments) {
    * @param proximal whether training is held near its start (FedProx)
    */
   public static TrainingMemory of(TrainConfig config, ParameterLayout layout, boolean proximal) {
+    return of(config, layout, proximal, 1);
+  }
+
+  /** The same where several cores share a batch. */
+  public static TrainingMemory of(
+      TrainConfig config, ParameterLayout layout, boolean proximal, int cores) {
     long floats = (long) layout.size() * Float.BYTES;
     return new TrainingMemory(
-        floats * (proximal ? 3 : 2), floats * 2, Optimizer.bytes(config, layout));
+        floats * (proximal ? 3 : 2),
+        floats * (cores == 1 ? 2 : 1 + 2L * cores),
+        Optimizer.bytes(config, layout));
   }
 
   public long total() {

@@ -300,7 +300,7 @@ class ClientPassTest {
 
   @Test
   void clientsOfAPassFollowFromTheConfiguration() {
-    assertThat(ClientsPerPass.AUTO.clients(4)).isEqualTo(8);
+    assertThat(ClientsPerPass.AUTO.clients(4)).isEqualTo(16);
     assertThat(ClientsPerPass.AUTO.clients(1000)).isOne();
     assertThat(ClientsPerPass.fromConfig(5).clients(4)).isEqualTo(5);
     assertThat(ClientsPerPass.fromConfig("auto")).isEqualTo(ClientsPerPass.AUTO);

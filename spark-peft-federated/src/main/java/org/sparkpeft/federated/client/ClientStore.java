@@ -1,21 +1,20 @@
 package org.sparkpeft.federated.client;
 
-import java.io.FileNotFoundException;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.io.Serializable;
 import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
+import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.UUID;
-import org.apache.hadoop.conf.Configuration;
-import org.apache.hadoop.fs.FSDataInputStream;
-import org.apache.hadoop.fs.FSDataOutputStream;
-import org.apache.hadoop.fs.FileStatus;
-import org.apache.hadoop.fs.FileSystem;
-import org.apache.hadoop.fs.Path;
 import org.sparkpeft.core.error.FormatException;
+import org.sparkpeft.core.io.ByteReader;
+import org.sparkpeft.core.io.FileSource;
+import org.sparkpeft.merge.storage.Storage;
 
 /**
  * What a client keeps between the rounds it takes part in: bytes by (client, round), in a folder
@@ -28,13 +27,15 @@ public final class ClientStore implements Serializable {
   private static final long serialVersionUID = 1L;
   private static final int MAX_STATE_BYTES = 1 << 30;
 
+  private static final String ROUND = "round-";
+
   private final String root;
 
   /**
    * @param root a folder as a Hadoop file system URI or a local path
    */
   public ClientStore(String root) {
-    this.root = root;
+    this.root = Storage.absolute(root);
   }
 
   public String root() {
@@ -51,29 +52,28 @@ public final class ClientStore implements Serializable {
     if (round == 0) {
       return Optional.empty();
     }
-    Path file = file(clientId, round);
-    try {
-      FileSystem fileSystem = fileSystem(file);
-      FileStatus status = fileSystem.getFileStatus(file);
-      if (status.getLen() > MAX_STATE_BYTES) {
-        throw new FormatException(
-            file.toString(),
-            "a client's state has " + status.getLen() + " bytes; at most " + MAX_STATE_BYTES);
-      }
-      byte[] bytes = new byte[(int) status.getLen()];
-      try (FSDataInputStream in = fileSystem.open(file)) {
-        in.readFully(0, bytes);
-      }
-      return Optional.of(bytes);
-    } catch (FileNotFoundException e) {
+    String file = file(clientId, round);
+    if (!storage().exists(file)) {
       throw new FormatException(
-          file.toString(),
+          file,
           "the state of client "
               + clientId
               + " after round "
               + round
-              + " is missing; the folder must be reachable from every executor",
-          e);
+              + " is missing; the folder must be reachable from every executor");
+    }
+    return Optional.of(read(file));
+  }
+
+  private byte[] read(String file) {
+    try (ByteReader in = storage().open(file)) {
+      if (in.size() > MAX_STATE_BYTES) {
+        throw new FormatException(
+            file, "a client's state has " + in.size() + " bytes; at most " + MAX_STATE_BYTES);
+      }
+      byte[] bytes = new byte[(int) in.size()];
+      in.readFully(ByteBuffer.wrap(bytes), 0);
+      return bytes;
     } catch (IOException e) {
       throw new UncheckedIOException("reading " + file, e);
     }
@@ -84,23 +84,25 @@ public final class ClientStore implements Serializable {
    * write the same, one remains.
    */
   public void write(String clientId, int round, byte[] state) {
-    Path file = file(clientId, round);
-    Path temporary =
-        new Path(file.getParent(), "." + file.getName() + "." + UUID.randomUUID() + ".tmp");
+    write(file(clientId, round), state);
+  }
+
+  private void write(String file, byte[] content) {
+    int name = file.lastIndexOf('/') + 1;
+    String temporary =
+        file.substring(0, name) + "." + file.substring(name) + "." + UUID.randomUUID() + ".tmp";
     try {
-      FileSystem fileSystem = fileSystem(file);
+      try (OutputStream out = storage().create(temporary)) {
+        out.write(content);
+      }
       try {
-        try (FSDataOutputStream out = fileSystem.create(temporary, true)) {
-          out.write(state);
-        }
-        if (!fileSystem.rename(temporary, file)) {
-          fileSystem.delete(file, false);
-          if (!fileSystem.rename(temporary, file) && !fileSystem.exists(file)) {
-            throw new IOException("could not rename " + temporary + " to " + file);
-          }
+        storage().rename(temporary, file);
+      } catch (IOException e) {
+        if (!storage().exists(file)) { // else another attempt was faster
+          throw e;
         }
       } finally {
-        fileSystem.delete(temporary, false);
+        storage().delete(temporary);
       }
     } catch (IOException e) {
       throw new UncheckedIOException("writing " + file, e);
@@ -109,37 +111,44 @@ public final class ClientStore implements Serializable {
 
   /** Removes the states of {@code clientId} from rounds before {@code keepFrom}. */
   public void prune(String clientId, int keepFrom) {
-    Path folder = folder(clientId);
-    try {
-      FileSystem fileSystem = fileSystem(folder);
-      if (!fileSystem.exists(folder)) {
-        return;
+    String folder = folder(clientId);
+    if (!storage().exists(folder)) {
+      return;
+    }
+    for (FileSource.Entry entry : storage().list(folder)) {
+      String name = entry.name();
+      if (name.startsWith(ROUND) && Integer.parseInt(name.substring(ROUND.length())) < keepFrom) {
+        remove(FileSource.within(folder, name));
       }
-      for (FileStatus status : fileSystem.listStatus(folder)) {
-        String name = status.getPath().getName();
-        if (name.startsWith("round-") && Integer.parseInt(name.substring(6)) < keepFrom) {
-          fileSystem.delete(status.getPath(), false);
-        }
-      }
-    } catch (IOException e) {
-      throw new UncheckedIOException("pruning " + folder, e);
     }
   }
 
-  private Path file(String clientId, int round) {
-    return new Path(folder(clientId), String.format(Locale.ROOT, "round-%06d", round));
+  private void remove(String file) {
+    try {
+      storage().delete(file);
+    } catch (IOException e) {
+      throw new UncheckedIOException("removing " + file, e);
+    }
+  }
+
+  private Storage storage() {
+    return Storage.of(root);
+  }
+
+  private String file(String clientId, int round) {
+    return FileSource.within(folder(clientId), String.format(Locale.ROOT, ROUND + "%06d", round));
   }
 
   /** Client ids are the user's data and may hold anything; a folder name may not. */
-  private Path folder(String clientId) {
+  private String folder(String clientId) {
     String readable = clientId.replaceAll("[^A-Za-z0-9_-]", "_");
     String name = readable.length() > 60 ? readable.substring(0, 60) : readable;
     long hash = org.sparkpeft.core.random.Philox.hash(clientId);
-    return new Path(root, name + "-" + HexFormat.of().toHexDigits(hash));
+    return FileSource.within(root, name + "-" + HexFormat.of().toHexDigits(hash));
   }
 
-  private static FileSystem fileSystem(Path path) throws IOException {
-    return path.getFileSystem(new Configuration());
+  private String probeFile(String token) {
+    return FileSource.within(root, ".probe-" + token);
   }
 
   /**
@@ -148,40 +157,22 @@ public final class ClientStore implements Serializable {
    * @throws UncheckedIOException if the folder cannot be written
    */
   public void probe(String token) {
-    Path file = new Path(root, ".probe-" + token);
-    try {
-      FileSystem fileSystem = fileSystem(file);
-      try (FSDataOutputStream out = fileSystem.create(file, true)) {
-        out.write(token.getBytes(StandardCharsets.UTF_8));
-      }
-    } catch (IOException e) {
-      throw new UncheckedIOException("writing " + file, e);
-    }
+    write(probeFile(token), token.getBytes(StandardCharsets.UTF_8));
   }
 
   /** Whether this process sees the bytes another process wrote with {@link #probe}. */
   public boolean sees(String token) {
-    Path file = new Path(root, ".probe-" + token);
+    String file = probeFile(token);
     try {
-      FileSystem fileSystem = fileSystem(file);
-      if (!fileSystem.exists(file)) {
-        return false;
-      }
-      try (FSDataInputStream in = fileSystem.open(file)) {
-        return new String(in.readAllBytes(), StandardCharsets.UTF_8).equals(token);
-      }
-    } catch (IOException e) {
+      return storage().exists(file)
+          && Arrays.equals(read(file), token.getBytes(StandardCharsets.UTF_8));
+    } catch (UncheckedIOException e) {
       return false;
     }
   }
 
   /** Removes what {@link #probe} wrote. */
   public void endProbe(String token) {
-    Path file = new Path(root, ".probe-" + token);
-    try {
-      fileSystem(file).delete(file, false);
-    } catch (IOException e) {
-      throw new UncheckedIOException("removing " + file, e);
-    }
+    remove(probeFile(token));
   }
 }

@@ -12,8 +12,9 @@ import org.sparkpeft.core.error.Problems;
  *
  * @param master Spark master URL, for example {@code local[4]} or {@code spark://host:7077}
  * @param conf Spark settings, all starting with {@code spark.}
- * @param taskCpus cores, and so math threads, of one client's training; with more than 1 the bits
- *     of a result may differ between runs
+ * @param taskCpus cores of one client's training, which share the texts of a batch; the last bits
+ *     of a result depend on their number. Where texts cannot be told apart, as in preferences and
+ *     pairs, they are the math threads of each operation, and bits may differ between runs
  */
 public record SparkConfig(String master, Map<String, String> conf, int taskCpus)
     implements Serializable {

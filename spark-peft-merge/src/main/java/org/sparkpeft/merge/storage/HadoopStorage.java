@@ -17,6 +17,7 @@ import org.apache.hadoop.fs.UnsupportedFileSystemException;
 import org.apache.spark.SparkConf;
 import org.apache.spark.SparkEnv;
 import org.apache.spark.deploy.SparkHadoopUtil;
+import org.jspecify.annotations.Nullable;
 import org.sparkpeft.core.error.DataException;
 import org.sparkpeft.core.io.ByteReader;
 
@@ -32,10 +33,23 @@ final class HadoopStorage implements Storage {
 
   private HadoopStorage() {}
 
+  /** Reading the settings takes as long as writing a file, and an application's do not change. */
+  private record Known(SparkConf application, Configuration settings) {}
+
+  private static volatile @Nullable Known known;
+
+  @SuppressWarnings("ReferenceEquality") // The running application's own.
   private static Configuration configuration() {
     SparkEnv running = SparkEnv.get();
-    return SparkHadoopUtil.get()
-        .newConfiguration(running == null ? new SparkConf() : running.conf());
+    if (running == null) {
+      return SparkHadoopUtil.get().newConfiguration(new SparkConf());
+    }
+    Known before = known;
+    if (before == null || before.application != running.conf()) {
+      before = new Known(running.conf(), SparkHadoopUtil.get().newConfiguration(running.conf()));
+      known = before;
+    }
+    return before.settings;
   }
 
   /** Hadoop keeps one for each scheme and host, and closes it when the process ends. */

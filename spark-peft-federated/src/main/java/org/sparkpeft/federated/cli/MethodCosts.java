@@ -93,7 +93,10 @@ final class MethodCosts {
     boolean proximal =
         recipe.aggregate().method().equals("fedprox") && recipe.aggregate().proximalMu() > 0;
     row.put("base_mb", model.baseBytes() / MB);
-    row.put("optimizer_mb", TrainingMemory.of(recipe.train(), layout, proximal, recipe.spark().taskCpus()).total() / MB);
+    row.put(
+        "optimizer_mb",
+        TrainingMemory.of(recipe.train(), layout, proximal, recipe.spark().taskCpus()).total()
+            / MB);
     TrainConfig train = recipe.train();
     TrainingMemory.activations(model, train.batchSize(), train.gradientCheckpointing())
         .ifPresent(bytes -> row.put("activation_mb", bytes / MB));

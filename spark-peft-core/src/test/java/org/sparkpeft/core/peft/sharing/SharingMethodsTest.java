@@ -176,7 +176,11 @@ class SharingMethodsTest {
       boolean random = config instanceof Poly.Config poly && poly.trainable().equals("logits");
       if (!random) {
         boolean nearly = config.peftType().startsWith("COMPACTER");
-        assertThat(moved).as("start against the base").isLessThanOrEqualTo(nearly ? 1e-3 : 0);
+        // Experts are balanced over all tokens, so that here the last layer computes all of them.
+        boolean otherwise = config.peftType().equals("MOLA");
+        assertThat(moved)
+            .as("start against the base")
+            .isLessThanOrEqualTo(nearly ? 1e-3 : otherwise ? 1e-6 : 0);
       }
 
       LocalResult result =

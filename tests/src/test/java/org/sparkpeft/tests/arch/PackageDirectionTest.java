@@ -178,6 +178,7 @@ class PackageDirectionTest {
         List.of(
             "core",
             "merge.compress",
+            "merge.storage",
             "federated.aggregate",
             "federated.config",
             JACKSON,

@@ -33,7 +33,7 @@ import org.sparkpeft.core.vector.ParameterVector;
  * mean CPU time of a step.
  */
 public final class StepMemory {
-  private static final int MEASUREMENTS = 3;
+  private static final int MEASUREMENTS = 5;
 
   private StepMemory() {}
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Times the same training with spark-peft and with torch, transformers and peft, in turns.
 
-Same model directory, head (a classifier reads the first token through the model's pooler), LoRA
+Same model directory, head (a classifier reads the first token through the model's pooler; one that
+the checkpoint lacks is trained by spark-peft and left random by peft), LoRA
 targets and rank, batch, length, math threads, float32, optimiser (AdamW) and number of updates; no
 dropout on either side. Each turn runs `bin/spark-peft bench
 train` in a process of its own and then as many updates here. The ratio is that of the medians of

@@ -1,7 +1,6 @@
 package org.sparkpeft.federated.client;
 
 import java.io.IOException;
-import java.io.OutputStream;
 import java.io.Serializable;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
@@ -10,7 +9,6 @@ import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.UUID;
 import org.sparkpeft.core.error.FormatException;
 import org.sparkpeft.core.io.ByteReader;
 import org.sparkpeft.core.io.FileSource;
@@ -88,24 +86,12 @@ public final class ClientStore implements Serializable {
   }
 
   private void write(String file, byte[] content) {
-    int name = file.lastIndexOf('/') + 1;
-    String temporary =
-        file.substring(0, name) + "." + file.substring(name) + "." + UUID.randomUUID() + ".tmp";
     try {
-      try (OutputStream out = storage().create(temporary)) {
-        out.write(content);
-      }
-      try {
-        storage().rename(temporary, file);
-      } catch (IOException e) {
-        if (!storage().exists(file)) { // else another attempt was faster
-          throw e;
-        }
-      } finally {
-        storage().delete(temporary);
-      }
+      storage().write(file, content);
     } catch (IOException e) {
-      throw new UncheckedIOException("writing " + file, e);
+      if (!storage().exists(file)) { // else another attempt was faster
+        throw new UncheckedIOException("writing " + file, e);
+      }
     }
   }
 
